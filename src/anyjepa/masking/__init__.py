@@ -1,0 +1,1 @@
+"""Layout to masks: pure functions that always terminate."""

@@ -1,0 +1,310 @@
+"""I-JEPA: predict the representations of hidden blocks of an image from the rest of it.
+
+Assran, Duval, Misra, Bojanowski, Vincent, Rabbat, LeCun, Ballas: Self-Supervised Learning from Images with a Joint-Embedding
+Predictive Architecture, CVPR 2023, arXiv 2301.08243.
+
+    loss = smooth_l1( predictor(context_encoder(x[context]), positions[target]),  layer_norm(target_encoder(x))[target] )
+
+where the target encoder is a moving average of the context encoder. Where paper and official code differ, the code is followed
+(smooth-L1 instead of squared L2, layer-normalised targets, cosine weight decay); where the official code slips, it is repaired
+and ``masks.compat=official`` brings the slip back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from anyjepa.contract import Batch, Layout, Masks, Method, Output, Representation
+from anyjepa.errors import ConfigError, nearest
+from anyjepa.masking.multiblock import MultiBlockConfig, multiblock
+from anyjepa.masking.random import RandomMaskConfig, random_masks
+from anyjepa.nn.predictor import Predictor
+from anyjepa.nn.transformer import Block, Encoder, initialise
+from anyjepa.objectives.distances import distance
+from anyjepa.objectives.regularizers import regularizer
+from anyjepa.objectives.targets import TargetRule
+from anyjepa.registry import register
+from anyjepa.schedules import OptimConfig, ema_momentum
+from anyjepa.tokenizers.patches import PatchTokenizer
+
+SIZES: dict[str, dict[str, Any]] = {
+    # dim, depth, heads, mlp_ratio of the encoder; width, depth of the predictor. All but nano: the official table.
+    "nano": dict(dim=128, depth=4, heads=4, mlp_ratio=4.0, predictor_width=64, predictor_depth=3),
+    "tiny": dict(dim=192, depth=12, heads=3, mlp_ratio=4.0, predictor_width=384, predictor_depth=6),
+    "small": dict(dim=384, depth=12, heads=6, mlp_ratio=4.0, predictor_width=384, predictor_depth=6),
+    "base": dict(dim=768, depth=12, heads=12, mlp_ratio=4.0, predictor_width=384, predictor_depth=6),
+    "large": dict(dim=1024, depth=24, heads=16, mlp_ratio=4.0, predictor_width=384, predictor_depth=12),
+    "huge": dict(dim=1280, depth=32, heads=16, mlp_ratio=4.0, predictor_width=384, predictor_depth=12),
+    "giant": dict(dim=1408, depth=40, heads=16, mlp_ratio=48 / 11, predictor_width=384, predictor_depth=16),
+}
+
+
+@dataclass(frozen=True)
+class IJEPAConfig:
+    """Every constant of the method. None means: chosen from ``size`` or from the data, and printed."""
+
+    size: str = "tiny"
+    """One dial for encoder and predictor: nano (ours, for 32-pixel images), tiny, small, base, large, huge, giant (paper)."""
+    image_size: tuple[int, int] | None = None
+    """Input height and width in pixels; None: from the data (224 in the paper)."""
+    channels: int | None = None
+    """Input channels; None: from the data."""
+    patch_size: int | None = None
+    """Side of a patch in pixels; None: from the image size (16, or 14 for huge, in the paper)."""
+    dim: int | None = None
+    """Width of the encoder."""
+    depth: int | None = None
+    """Blocks of the encoder."""
+    heads: int | None = None
+    """Attention heads of the encoder."""
+    mlp_ratio: float | None = None
+    """Hidden width of the MLPs over the width."""
+    positions: Literal["sincos", "learned", "rotary", "none"] = "sincos"
+    """Positions of the encoder: fixed 2-D sin-cos in the paper."""
+    registers: int = 0
+    """Learned extra tokens (none in the paper)."""
+    drop_path: float = 0.0
+    """Stochastic depth of the encoder (0 in the paper)."""
+    predictor_width: int | None = None
+    """Width of the predictor (384 in the paper for every encoder; 1024 is worse, table 12)."""
+    predictor_depth: int | None = None
+    """Blocks of the predictor (6, 12 or 16 in the paper)."""
+    predictor_heads: int | None = None
+    """Attention heads of the predictor; None: those of the encoder, as in the official code."""
+    depth_rescale: bool = False
+    """Divide output projections by sqrt(2 l) at the start. The official constructors do, the official factory undoes it."""
+    masker: Literal["multiblock", "random"] = "multiblock"
+    """Mask sampler; random is the ablation of table 6 (17.6 against 54.2 %)."""
+    masks: MultiBlockConfig = field(default_factory=MultiBlockConfig)
+    """Block sizes of the multi-block masks."""
+    random: RandomMaskConfig = field(default_factory=RandomMaskConfig)
+    """Hidden share of the random masks."""
+    target: Literal["ema", "stopgrad", "frozen"] = "ema"
+    """Target rule (moving average in the paper)."""
+    ema: tuple[float, float] = (0.996, 1.0)
+    """Momentum of the moving average, linear from the first to the last step."""
+    target_norm: bool = True
+    """Layer norm without affine on the targets (eps 1e-5; in the code, not in the text)."""
+    distance: Literal["smooth_l1", "l1", "l2", "cosine"] = "smooth_l1"
+    """Distance to the targets (code: smooth L1; text: squared L2)."""
+    regularizer: Literal["none", "variance"] = "none"
+    """Regularizer on the pooled context representations (none in the paper)."""
+    regularizer_weight: float = 1.0
+    """Weight of the regularizer in the loss."""
+    seed: int = 0
+    """Seed of the initial weights, and of the masks of a bare tensor."""
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    """Training length, AdamW and its schedules."""
+
+    def __post_init__(self) -> None:
+        if self.size not in SIZES:
+            raise ConfigError(f"unknown size '{self.size}': {nearest(self.size, SIZES)}")
+        if not all(0.0 <= m <= 1.0 for m in self.ema):
+            raise ConfigError(f"ema must lie in [0, 1], got {self.ema}")
+
+    def fit(self, shape: tuple[int, ...] = (3, 224, 224)) -> IJEPAConfig:
+        """The same config with every None filled in, from ``size`` and from the shape (C, H, W) of a typical sample.
+
+        Raises:
+            ConfigError: sizes do not divide, or the grid is too small for the masks.
+        """
+        if len(shape) != 3:
+            raise ConfigError(f"I-JEPA needs images (C, H, W), got samples of shape {tuple(shape)}")
+        chosen: dict[str, Any] = {k: v for k, v in SIZES[self.size].items() if getattr(self, k) is None}
+        filled: Any = replace(self, **chosen)  # Any: nothing is None from here on
+        side = self.image_size or ((224, 224) if min(shape[1:]) >= 224 else (shape[1], shape[2]))
+        patch = self.patch_size or _patch_for(side)
+        filled = replace(
+            filled,
+            image_size=side,
+            channels=self.channels or shape[0],
+            patch_size=patch,
+            predictor_heads=self.predictor_heads or filled.heads,
+        )
+        for width, heads, what in (
+            (filled.dim, filled.heads, "dim"),
+            (filled.predictor_width, filled.predictor_heads, "predictor_width"),
+        ):
+            if width % heads:
+                raise ConfigError(
+                    f"{what}={width} is not divisible by {heads} heads: use {width // heads * heads} or other heads"
+                )
+        if width % 4 or filled.dim % 4:
+            raise ConfigError(
+                f"dim={filled.dim} and predictor_width={width} must be multiples of 4 for 2-D sin-cos positions"
+            )
+        layout = PatchTokenizer(side, (patch, patch), 1, 1).layout
+        return replace(filled, masks=self.masks.fit(layout)) if self.masker == "multiblock" else filled
+
+    def summary(self) -> str:
+        """What a fitted config stands for, in one line."""
+        (height, width), patch = self.image_size or (0, 0), self.patch_size or 1
+        grid = f"{height // patch}x{width // patch}"
+        return (
+            f"size={self.size}: encoder {self.dim} wide, {self.depth} blocks, {self.heads} heads; predictor "
+            f"{self.predictor_width} wide, {self.predictor_depth} blocks; images {height}x{width}, patch {patch}: {grid} tokens"
+        )
+
+
+def _patch_for(side: tuple[int, int]) -> int:
+    """The largest usual patch that leaves at least 7 tokens along the shorter side."""
+    for patch in (16, 14, 12, 8, 7, 6, 5, 4, 3, 2, 1):
+        if side[0] % patch == 0 and side[1] % patch == 0 and min(side) // patch >= 7:
+            return patch
+    raise ConfigError(
+        f"images of {side[0]}x{side[1]} are too small: at least 7x7 pixels; set image_size to enlarge them"
+    )
+
+
+@register(
+    "ijepa",
+    config=IJEPAConfig,
+    summary="predicts the features of hidden blocks of an image; no augmentation beyond the crop",
+    modality="images",
+    citation="Assran et al., Self-Supervised Learning from Images with a JEPA, CVPR 2023, arXiv 2301.08243",
+    licence="official weights: CC BY-NC 4.0 (not shipped)",
+)
+class IJEPA(Method):
+    """I-JEPA as a module. See the file header for the equation.
+
+    Args:
+        config: what is None in it is filled in by :meth:`IJEPAConfig.fit`.
+    """
+
+    config: IJEPAConfig
+
+    def __init__(self, config: IJEPAConfig | None = None) -> None:
+        super().__init__()
+        self.config = (config or IJEPAConfig()).fit(_shape(config))
+        c: Any = self.config  # Any: nothing is None in a fitted config
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(c.seed)
+            tokenizer = PatchTokenizer(c.image_size, (c.patch_size, c.patch_size), c.channels, c.dim)
+            self.context_encoder = Encoder(
+                tokenizer,
+                dim=c.dim,
+                depth=c.depth,
+                heads=c.heads,
+                mlp_ratio=c.mlp_ratio,
+                positions=c.positions,
+                registers=c.registers,
+                drop_path=c.drop_path,
+            )
+            self.predictor = Predictor(
+                tokenizer.layout,
+                dim=c.dim,
+                width=c.predictor_width,
+                depth=c.predictor_depth,
+                heads=c.predictor_heads,
+            )
+            initialise(self, depth_rescale=c.depth_rescale)
+        self.target = TargetRule(self.context_encoder, c.target)
+        self.step = 0
+
+    @property
+    def layout(self) -> Layout:
+        """How the tokens lie."""
+        return self.context_encoder.tokenizer.layout
+
+    @property
+    def target_encoder(self) -> nn.Module:
+        """The encoder that makes the targets, and the one to use afterwards (section 8 of the paper's protocol)."""
+        return self.target.encoder(self.context_encoder)
+
+    def draw_masks(self, batch: Batch) -> Masks:
+        """The masks of a batch, on the CPU."""
+        c, index = self.config, batch.index.numpy()
+        if c.masker == "random":
+            return random_masks(c.random, self.layout, seed=batch.seed, step=batch.step, index=index)
+        peers = None if batch.peers is None else batch.peers.numpy()
+        return multiblock(c.masks, self.layout, seed=batch.seed, step=batch.step, index=index, peers=peers)
+
+    def forward(self, batch: Batch | Tensor, masks: Masks | None = None) -> Output:
+        """Loss and intermediates.
+
+        Args:
+            batch: images; a bare tensor (B, C, H, W) is a batch of samples 0..B-1 at the current step.
+            masks: masks to use instead of drawn ones.
+        """
+        if isinstance(batch, Tensor):
+            batch = Batch(batch, torch.arange(len(batch)), step=self.step, seed=self.config.seed)
+        masks = masks or self.draw_masks(batch)
+        wanted, where = _wanted(masks.targets, self.layout.tokens)
+        device = batch.inputs.device
+        masks, wanted, where = masks.to(device), wanted.to(device), where.to(device)
+
+        patches = self.context_encoder.tokenizer.cut(batch.inputs)
+        with torch.no_grad():
+            target = self.target_encoder(patches, outputs=wanted)
+            if self.config.target_norm:
+                target = F.layer_norm(target.float(), target.shape[-1:])
+            target = _gather(target, where)
+        context = self.context_encoder(patches, masks.context, valid=masks.context_valid)
+        predicted = self.predictor(context, masks.context, masks.targets, valid=masks.context_valid)
+
+        prediction = distance(self.config.distance)(predicted.float(), target.float())
+        loss, losses = prediction, {"prediction": prediction.detach()}
+        if (penalty := regularizer(self.config.regularizer)) is not None:
+            term = penalty(_pool(context.float(), masks.context_valid))
+            loss, losses["regularizer"] = prediction + self.config.regularizer_weight * term, term.detach()
+        return Output(loss, losses, context, predicted, target, masks)
+
+    def after_step(self, step: int) -> None:
+        """Moves the target encoder: momentum of equation ``m_i = m_0 + i (m_1 - m_0) / horizon``, i = ``step`` from 0."""
+        self.step = step + 1
+        self.target.update(self.context_encoder, ema_momentum(*self.config.ema, self.optim, step))
+
+    def encode(self, x: Tensor, *, encoder: str = "target", layer: int = -1) -> Representation:
+        """Representation of whole images (B, C, H, W) by the ``"target"`` (default) or the ``"context"`` encoder."""
+        if encoder not in ("target", "context"):
+            raise ConfigError(f"unknown encoder '{encoder}': {nearest(encoder, ('target', 'context'))}")
+        module = self.target_encoder if encoder == "target" else self.context_encoder
+        tokens = module(self.context_encoder.tokenizer.cut(x), layer=layer)
+        return Representation(tokens, tokens.mean(dim=1), encoder, layer, self.layout)
+
+    def input_shape(self) -> tuple[int, ...]:
+        """(C, H, W)."""
+        return (self.config.channels or 0, *(self.config.image_size or ()))
+
+    def compile_units(self) -> Iterable[nn.Module]:
+        """The transformer blocks."""
+        return [module for module in self.modules() if isinstance(module, Block)]
+
+
+def _shape(config: IJEPAConfig | None) -> tuple[int, int, int]:
+    """Shape to fit a config to when there is no data: the paper's, unless the config says otherwise."""
+    height, width = (config and config.image_size) or (224, 224)
+    return ((config and config.channels) or 3, height, width)
+
+
+def _wanted(targets: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """The tokens any target block covers, (B, U), and where each target token stands among them, (B, M, P).
+
+    The last block of the target encoder is computed for these alone: nobody reads its other outputs.
+    """
+    flat = targets.flatten(1)
+    covered = torch.zeros(len(targets), n, dtype=torch.bool).scatter_(1, flat, True)
+    most = int(covered.sum(1).max())
+    wanted = torch.sort(covered, dim=1, descending=True, stable=True).indices[:, :most]
+    where = (covered.cumsum(1) - 1).gather(1, flat).view_as(targets)
+    return wanted, where
+
+
+def _gather(x: Tensor, where: Tensor) -> Tensor:
+    """(B, U, D) at (B, M, P) -> (B, M, P, D)."""
+    b, m, p = where.shape
+    return x.gather(1, where.view(b, m * p, 1).expand(-1, -1, x.shape[-1])).view(b, m, p, -1)
+
+
+def _pool(x: Tensor, valid: Tensor | None) -> Tensor:
+    """Mean over the tokens that are not padding."""
+    if valid is None:
+        return x.mean(dim=1)
+    weight = valid.unsqueeze(-1).to(x.dtype)
+    return (x * weight).sum(dim=1) / weight.sum(dim=1)

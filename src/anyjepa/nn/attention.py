@@ -1,0 +1,69 @@
+"""Multi-head self-attention that can answer for some of its tokens only."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from anyjepa.nn.positions import Rotary, rotate
+
+Keep = slice | Int[Tensor, "B Q"]
+"""The tokens whose outputs are wanted: the same slice of every sample, or indices (B, Q)."""
+
+
+def take(x: Float[Tensor, "B N D"], keep: Keep) -> Float[Tensor, "B Q D"]:
+    """The tokens named by ``keep``."""
+    if isinstance(keep, slice):
+        return x[:, keep]
+    return x.gather(1, keep.unsqueeze(-1).expand(-1, -1, x.shape[-1]))
+
+
+class Attention(nn.Module):
+    """softmax(q k^T / sqrt(d)) v with one joint projection for q, k, v and PyTorch's fused kernel."""
+
+    def __init__(self, dim: int, heads: int, *, qkv_bias: bool = True) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
+        self.proj = nn.Linear(dim, dim)
+
+    def project(self, x: Float[Tensor, "B N D"]) -> Float[Tensor, "B N E"]:
+        """Queries, keys and values of all tokens, side by side (E = 3 D)."""
+        return self.qkv(x)
+
+    def attend(
+        self,
+        qkv: Float[Tensor, "B N E"],
+        *,
+        valid: Bool[Tensor, "B N"] | None = None,
+        rotary: Rotary | None = None,
+        keep: Keep | None = None,
+    ) -> Float[Tensor, "B Q D"]:
+        """Attention output from projected tokens.
+
+        Args:
+            qkv: from :meth:`project`.
+            valid: False where a token is padding: nobody attends to it.
+            rotary: angles of the tokens, applied to queries and keys.
+            keep: tokens whose output is wanted; all still serve as keys and values.
+        """
+        q, k, v = qkv.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        if rotary is not None:
+            q, k = rotate(q, rotary), rotate(k, rotary)
+        if keep is not None:
+            q = take(q.transpose(1, 2).flatten(2), keep).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        mask = None if valid is None else valid[:, None, None, :]
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        return self.proj(out.transpose(1, 2).flatten(2))
+
+    def forward(
+        self,
+        x: Float[Tensor, "B N D"],
+        *,
+        valid: Bool[Tensor, "B N"] | None = None,
+        rotary: Rotary | None = None,
+        keep: Keep | None = None,
+    ) -> Float[Tensor, "B Q D"]:
+        """Self-attention of ``x``; see :meth:`attend`."""
+        return self.attend(self.project(x), valid=valid, rotary=rotary, keep=keep)

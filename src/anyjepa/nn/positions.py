@@ -1,0 +1,91 @@
+"""Where a token lies: fixed sin-cos tables, learned tables, rotary angles, for grids of any number of axes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+Rotary = tuple[Tensor, Tensor]
+"""Cosines and sines, each (N, d) or (B, K, d), for :func:`rotate`."""
+
+
+def _coordinates(grid: Sequence[int]) -> list[np.ndarray]:
+    """One array (N,) per axis: the position of every token along it, tokens in raster order."""
+    return [axis.reshape(-1) for axis in np.meshgrid(*[np.arange(n) for n in grid], indexing="ij")]
+
+
+def sincos_table(grid: Sequence[int], dim: int) -> Float[Tensor, "N D"]:
+    """Fixed sin-cos table of a grid.
+
+    Each axis gets an equal, even share c of the channels: c/2 sines, then c/2 cosines, of the integer position times
+    10000^(-i/(c/2)). Images put the column (x) before the row (y), as I-JEPA does (arXiv 2301.08243, official code); grids
+    of one or three axes keep the order of the grid, as V-JEPA does (time, row, column).
+
+    Args:
+        grid: tokens along each axis.
+        dim: channels D; the shares are cut to it when it does not divide.
+    """
+    axes = _coordinates(grid)
+    if len(axes) == 2:
+        axes.reverse()
+    half = math.ceil(dim / (2 * len(axes)))
+    frequencies = 10000.0 ** (-np.arange(half) / half)
+    angles = [axis[:, None] * frequencies[None, :] for axis in axes]
+    table = np.concatenate([np.concatenate([np.sin(a), np.cos(a)], axis=1) for a in angles], axis=1)
+    return torch.from_numpy(table[:, :dim].astype(np.float32))
+
+
+class Positions(nn.Module):
+    """Additive positions of a grid: ``"sincos"`` (fixed), ``"learned"``, or ``"none"``.
+
+    The fixed table is a buffer: it moves with the module but is neither trained nor saved.
+    """
+
+    table: Tensor
+
+    def __init__(self, grid: Sequence[int], dim: int, kind: str = "sincos") -> None:
+        super().__init__()
+        self.kind = kind
+        if kind == "learned":
+            self.table = nn.Parameter(torch.empty(math.prod(grid), dim))
+            nn.init.trunc_normal_(self.table, std=0.02)
+        else:
+            table = sincos_table(grid, dim) if kind == "sincos" else torch.zeros(math.prod(grid), dim)
+            self.register_buffer("table", table, persistent=False)
+
+    def forward(self, tokens: Float[Tensor, "B K D"], keep: Tensor | None = None) -> Float[Tensor, "B K D"]:
+        """Tokens plus their positions; ``keep`` (B, K) names the tokens, None means all of them in order."""
+        if self.kind == "none":
+            return tokens
+        return tokens + (self.table if keep is None else self.table[keep])
+
+
+def rotary_table(grid: Sequence[int], head_dim: int, base: float = 10000.0) -> Rotary:
+    """Cosines and sines (N, d) of rotary positions; each axis rotates an equal, even share of the head's channels.
+
+    Source: RoFormer (arXiv 2104.09864), per axis as in V-JEPA 2 (arXiv 2506.09985). d = axes * share <= head_dim; the
+    remaining channels are not rotated.
+    """
+    axes = _coordinates(grid)
+    share = 2 * (head_dim // len(axes) // 2)
+    frequencies = base ** (-np.arange(share // 2) / (share / 2))
+    angles = np.concatenate([np.repeat(a[:, None] * frequencies, 2, axis=1) for a in axes], axis=1)
+    return torch.from_numpy(np.cos(angles).astype(np.float32)), torch.from_numpy(
+        np.sin(angles).astype(np.float32)
+    )
+
+
+def rotate(x: Float[Tensor, "B heads K d"], rotary: Rotary) -> Float[Tensor, "B heads K d"]:
+    """Rotates channel pairs (0,1), (2,3), ... of queries or keys by the angles of their tokens."""
+    cos, sin = rotary
+    if cos.ndim == 3:  # one set of tokens per sample: an axis for the heads
+        cos, sin = cos.unsqueeze(1), sin.unsqueeze(1)
+    width = cos.shape[-1]
+    part, rest = x[..., :width], x[..., width:]
+    turned = torch.stack((-part[..., 1::2], part[..., ::2]), dim=-1).flatten(-2)
+    return torch.cat((part * cos + turned * sin, rest), dim=-1)

@@ -1,0 +1,88 @@
+"""The narrow transformer that predicts target representations from context representations and target positions."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from anyjepa.contract import Layout
+from anyjepa.nn.attention import Attention
+from anyjepa.nn.positions import sincos_table
+from anyjepa.nn.transformer import Block
+
+
+class Predictor(nn.Module):
+    """Predicts M blocks of targets, each block in a sequence of its own behind the shared context (arXiv 2301.08243).
+
+    Context tokens are projected to ``width`` and given their positions; the tokens to predict are copies of one learned mask
+    token at the target positions. Blocks do not see each other: predicting M blocks in one call equals M calls.
+
+    Args:
+        layout: layout of the tokens.
+        dim: width of the encoder, input and output.
+        width, depth, heads: of the predictor's own blocks.
+    """
+
+    positions: Tensor
+
+    def __init__(
+        self,
+        layout: Layout,
+        *,
+        dim: int,
+        width: int,
+        depth: int,
+        heads: int,
+        mlp_ratio: float = 4.0,
+        eps: float = 1e-6,
+    ) -> None:
+        super().__init__()
+        self.embed = nn.Linear(dim, width)
+        self.mask_token = nn.Parameter(torch.empty(1, 1, width))
+        nn.init.trunc_normal_(self.mask_token, std=0.02)
+        self.register_buffer("positions", sincos_table(layout.grid, width), persistent=False)
+        self.blocks = nn.ModuleList(Block(width, heads, mlp_ratio=mlp_ratio, eps=eps) for _ in range(depth))
+        self.norm = nn.LayerNorm(width, eps=eps)
+        self.proj = nn.Linear(width, dim)
+
+    def forward(
+        self,
+        context: Float[Tensor, "B K D"],
+        context_index: Int[Tensor, "B K"],
+        targets: Int[Tensor, "B M P"],
+        *,
+        valid: Bool[Tensor, "B K"] | None = None,
+    ) -> Float[Tensor, "B M P D"]:
+        """Predicted representations of the target tokens.
+
+        Args:
+            context: representations of the context tokens.
+            context_index: their positions.
+            targets: positions of the tokens of each target block.
+            valid: False where the context is padding.
+        """
+        b, m, p = targets.shape
+        seen = self.embed(context) + self.positions[context_index]
+        asked = (self.mask_token + self.positions[targets]).flatten(0, 1)
+        x = torch.cat((self._per_block(seen, m), asked), dim=1)
+        if valid is not None:
+            valid = torch.cat((self._per_block(valid, m), valid.new_ones(b * m, p)), dim=1)
+        last = len(self.blocks) - 1
+        for i, block in enumerate(self.blocks):
+            # Exact savings: the context enters the first block alike for all M blocks, so it is projected once; nobody
+            # reads the context that leaves the last block, so only the asked tokens go through it.
+            qkv = self._first_projection(seen, asked, m) if i == 0 else None
+            x = block(x, valid=valid, qkv=qkv, keep=slice(-p, None) if i == last else None)
+        return self.proj(self.norm(x)).unflatten(0, (b, m))
+
+    def _first_projection(self, seen: Tensor, asked: Tensor, m: int) -> Tensor:
+        block: Block = self.blocks[0]  # type: ignore[assignment]
+        attention: Attention = block.attn
+        shared = self._per_block(attention.project(block.norm1(seen)), m)
+        return torch.cat((shared, attention.project(block.norm1(asked))), dim=1)
+
+    @staticmethod
+    def _per_block(x: Tensor, m: int) -> Tensor:
+        """(B, K, ...) -> (B M, K, ...), each sample M times in a row."""
+        return x.unsqueeze(1).expand(-1, m, *x.shape[1:]).flatten(0, 1)

@@ -1,0 +1,207 @@
+"""Pre-norm transformer blocks and the encoder built of them, on any subset of tokens."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from anyjepa.nn.attention import Attention, Keep, take
+from anyjepa.nn.positions import Positions, Rotary, rotary_table
+from anyjepa.tokenizers.patches import PatchTokenizer
+
+
+class Mlp(nn.Module):
+    """Linear, exact GELU, linear."""
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden)
+        self.fc2 = nn.Linear(hidden, dim)
+
+    def forward(self, x: Float[Tensor, "*shape D"]) -> Float[Tensor, "*shape D"]:
+        """Token-wise network; input and output (..., D)."""
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
+class DropPath(nn.Module):
+    """Stochastic depth (arXiv 1603.09382): drops a residual branch for whole samples, rescales the others."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Float[Tensor, "B N D"]) -> Float[Tensor, "B N D"]:
+        """``x`` with whole samples set to zero in training."""
+        if self.rate == 0.0 or not self.training:
+            return x
+        alive = torch.empty(x.shape[0], 1, 1, device=x.device, dtype=x.dtype).bernoulli_(1.0 - self.rate)
+        return x * alive / (1.0 - self.rate)
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + mlp(norm(x))."""
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        *,
+        mlp_ratio: float = 4.0,
+        drop_path: float = 0.0,
+        eps: float = 1e-6,
+        qkv_bias: bool = True,
+    ) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim, eps=eps)
+        self.attn = Attention(dim, heads, qkv_bias=qkv_bias)
+        self.norm2 = nn.LayerNorm(dim, eps=eps)
+        self.mlp = Mlp(dim, round(dim * mlp_ratio))
+        self.drop_path = DropPath(drop_path)
+
+    def forward(
+        self,
+        x: Float[Tensor, "B N D"],
+        *,
+        valid: Bool[Tensor, "B N"] | None = None,
+        rotary: Rotary | None = None,
+        keep: Keep | None = None,
+        qkv: Float[Tensor, "B N E"] | None = None,
+    ) -> Float[Tensor, "B Q D"]:
+        """One block.
+
+        Args:
+            x: tokens.
+            valid: False where a token is padding.
+            rotary: rotary angles of the tokens.
+            keep: tokens whose output is wanted (Q of them); None: all. The result equals the same rows of the full output.
+            qkv: projections of ``norm1(x)`` if the caller has them already.
+        """
+        if qkv is None:
+            qkv = self.attn.project(self.norm1(x))
+        attended = self.attn.attend(qkv, valid=valid, rotary=rotary, keep=keep)
+        x = (x if keep is None else take(x, keep)) + self.drop_path(attended)
+        return x + self.drop_path(self.mlp(self.norm2(x)))
+
+
+class Encoder(nn.Module):
+    """Patches to representations: projection, positions, blocks, final norm. The same code for context and target.
+
+    Args:
+        tokenizer: cuts inputs into patches and projects them to ``dim``.
+        dim, depth, heads, mlp_ratio: width, number of blocks, attention heads, hidden width of the MLP over ``dim``.
+        positions: ``"sincos"``, ``"learned"``, ``"rotary"`` or ``"none"``.
+        registers: learned extra tokens in front of the sequence (arXiv 2309.16588); a class token is one register.
+        drop_path: rate of the last block; grows linearly from 0 over depth.
+    """
+
+    cos: Tensor
+    sin: Tensor
+
+    def __init__(
+        self,
+        tokenizer: PatchTokenizer,
+        *,
+        dim: int,
+        depth: int,
+        heads: int,
+        mlp_ratio: float = 4.0,
+        positions: str = "sincos",
+        registers: int = 0,
+        drop_path: float = 0.0,
+        eps: float = 1e-6,
+        qkv_bias: bool = True,
+    ) -> None:
+        super().__init__()
+        grid = tokenizer.layout.grid
+        self.tokenizer = tokenizer
+        self.positions = Positions(grid, dim, "none" if positions == "rotary" else positions)
+        self.registers = nn.Parameter(torch.zeros(registers, dim)) if registers else None
+        rates = [drop_path * i / max(1, depth - 1) for i in range(depth)]
+        self.blocks = nn.ModuleList(
+            Block(dim, heads, mlp_ratio=mlp_ratio, drop_path=rate, eps=eps, qkv_bias=qkv_bias)
+            for rate in rates
+        )
+        self.norm = nn.LayerNorm(dim, eps=eps)
+        self.rotary = positions == "rotary"
+        if self.rotary:
+            cos, sin = rotary_table(grid, dim // heads)
+            # Registers have no place: their angle is zero.
+            self.register_buffer("cos", F.pad(cos, (0, 0, registers, 0), value=1.0), persistent=False)
+            self.register_buffer("sin", F.pad(sin, (0, 0, registers, 0)), persistent=False)
+
+    def forward(
+        self,
+        patches: Float[Tensor, "B N patch"],
+        keep: Int[Tensor, "B K"] | None = None,
+        *,
+        valid: Bool[Tensor, "B K"] | None = None,
+        outputs: Int[Tensor, "B Q"] | None = None,
+        layer: int = -1,
+    ) -> Float[Tensor, "B Q D"]:
+        """Representations of patches.
+
+        Args:
+            patches: all patches of each sample, from ``tokenizer.cut``.
+            keep: the tokens that enter the network (positions in raster order); None: all.
+            valid: False where ``keep`` is padding.
+            outputs: positions, within the tokens that entered, whose representations are wanted; None: all.
+            layer: block to read, as a Python index; the last one is read after the final norm, others as they are.
+
+        Returns:
+            (B, Q, D), registers left out.
+        """
+        x = self.positions(self.tokenizer.embed(patches if keep is None else take(patches, keep)), keep)
+        prefix = 0 if self.registers is None else self.registers.shape[0]
+        if self.registers is not None:
+            x = torch.cat((self.registers.expand(x.shape[0], -1, -1), x), dim=1)
+            valid = None if valid is None else F.pad(valid, (prefix, 0), value=True)
+        rotary = self._angles(keep, prefix)
+        wanted: Keep | None = (
+            outputs + prefix if outputs is not None else (slice(prefix, None) if prefix else None)
+        )
+        last = range(len(self.blocks))[layer]
+        for i in range(last):
+            x = self.blocks[i](x, valid=valid, rotary=rotary)
+        x = self.blocks[last](x, valid=valid, rotary=rotary, keep=wanted)
+        return self.norm(x) if last == len(self.blocks) - 1 else x
+
+    def _angles(self, keep: Tensor | None, prefix: int) -> Rotary | None:
+        if not self.rotary:
+            return None
+        if keep is None:
+            return self.cos, self.sin
+        index = keep + prefix
+        if prefix:
+            front = torch.arange(prefix, device=keep.device).expand(keep.shape[0], -1)
+            index = torch.cat((front, index), dim=1)
+        return self.cos[index], self.sin[index]
+
+
+def initialise(module: nn.Module, std: float = 0.02, depth_rescale: bool = False) -> None:
+    """Initialises all weights in place.
+
+    Linear weights and learned tokens: truncated normal of ``std``, cut at absolute +-2 (so in effect never); biases 0; norms 1 and 0.
+    ``depth_rescale`` divides the output projections of block l = 1, 2, ... by sqrt(2 l). (I-JEPA's official model factory
+    undoes that rescaling, so it is off by default.)
+    """
+    for part in module.modules():
+        if isinstance(part, nn.Linear):
+            nn.init.trunc_normal_(part.weight, std=std)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+        elif isinstance(part, nn.LayerNorm):
+            nn.init.ones_(part.weight)
+            nn.init.zeros_(part.bias)
+    if not depth_rescale:
+        return
+    for blocks in (
+        m.blocks for m in module.modules() if isinstance(getattr(m, "blocks", None), nn.ModuleList)
+    ):
+        for i, block in enumerate(blocks, start=1):
+            with torch.no_grad():
+                block.attn.proj.weight.div_(math.sqrt(2.0 * i))
+                block.mlp.fc2.weight.div_(math.sqrt(2.0 * i))

@@ -1,0 +1,45 @@
+"""Target rules: where the representations to be predicted come from.
+
+``"ema"``       an exponential moving average of the online encoder (arXiv 2006.07733; I-JEPA, V-JEPA, ...),
+``"stopgrad"``  the online encoder itself, without gradient (SimSiam, arXiv 2011.10566),
+``"frozen"``    a fixed copy that never moves (a teacher loaded into it, or its random start).
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from anyjepa.errors import ConfigError, nearest
+
+TARGET_RULES = ("ema", "frozen", "stopgrad")
+
+
+class TargetRule(nn.Module):
+    """Holds the target encoder of an online encoder and moves it.
+
+    Args:
+        online: the encoder that is trained.
+        rule: one of :data:`TARGET_RULES`.
+    """
+
+    def __init__(self, online: nn.Module, rule: str = "ema") -> None:
+        super().__init__()
+        if rule not in TARGET_RULES:
+            raise ConfigError(f"unknown target rule '{rule}': {nearest(rule, TARGET_RULES)}")
+        self.rule = rule
+        self.copy = None if rule == "stopgrad" else copy.deepcopy(online).requires_grad_(False)
+
+    def encoder(self, online: nn.Module) -> nn.Module:
+        """The module that makes the targets. Call it without gradient."""
+        return online if self.copy is None else self.copy
+
+    @torch.no_grad()
+    def update(self, online: nn.Module, momentum: float) -> None:
+        """target <- momentum * target + (1 - momentum) * online, over all parameters at once; only ``"ema"`` moves."""
+        if self.rule != "ema" or self.copy is None:
+            return
+        targets: list[Tensor] = list(self.copy.parameters())
+        torch._foreach_lerp_(targets, list(online.parameters()), 1.0 - momentum)

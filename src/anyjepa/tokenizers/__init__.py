@@ -1,0 +1,1 @@
+"""Raw input to tokens and their layout."""

@@ -1,0 +1,76 @@
+"""Non-overlapping patches of a signal, an image or a clip: one class for any number of axes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from anyjepa.contract import Layout
+from anyjepa.errors import ConfigError
+
+
+class PatchTokenizer(nn.Module):
+    """Cuts (B, C, S1, S2, ...) into patches and projects each to ``dim``.
+
+    It computes what a convolution with kernel = stride = patch computes; the weight (dim, C*p1*p2*...) is that kernel
+    flattened. Cutting and projecting are two calls so that only the patches an encoder really sees need be projected.
+
+    Args:
+        size: input size along each axis (pixels, samples, frames).
+        patch: patch size along each axis.
+        channels: input channels C.
+        dim: token width D.
+
+    Raises:
+        ConfigError: a patch size does not divide its axis.
+    """
+
+    def __init__(self, size: Sequence[int], patch: Sequence[int], channels: int, dim: int) -> None:
+        super().__init__()
+        if len(size) != len(patch):
+            raise ConfigError(
+                f"size {tuple(size)} has {len(size)} axes, patch {tuple(patch)} has {len(patch)}"
+            )
+        for side, p in zip(size, patch, strict=True):
+            if p < 1 or side < p or side % p:
+                raise ConfigError(
+                    f"size {tuple(size)} is not divisible by patch {tuple(patch)}: {_suggest(side, p)}"
+                )
+        self.size, self.patch, self.channels = tuple(size), tuple(patch), channels
+        self.layout = Layout(tuple(side // p for side, p in zip(size, patch, strict=True)))
+        self.proj = nn.Linear(channels * math.prod(patch), dim)
+
+    def cut(self, x: Float[Tensor, "B C *size"]) -> Float[Tensor, "B N patch"]:
+        """Patches in raster order, each flattened channel first.
+
+        Raises:
+            ConfigError: ``x`` is not (B, channels, *size).
+        """
+        if tuple(x.shape[1:]) != (self.channels, *self.size):
+            raise ConfigError(
+                f"expected input (B, {', '.join(map(str, (self.channels, *self.size)))}), got {tuple(x.shape)}"
+            )
+        axes = len(self.size)
+        split = [n for g, p in zip(self.layout.grid, self.patch, strict=True) for n in (g, p)]
+        x = x.reshape(x.shape[0], self.channels, *split)
+        grid_axes, patch_axes = range(2, 2 + 2 * axes, 2), range(3, 3 + 2 * axes, 2)
+        return x.permute(0, *grid_axes, 1, *patch_axes).flatten(1, axes).flatten(2)
+
+    def embed(self, patches: Float[Tensor, "B K patch"]) -> Float[Tensor, "B K D"]:
+        """Linear projection of patches."""
+        return self.proj(patches)
+
+    def forward(self, x: Float[Tensor, "B C *size"]) -> Float[Tensor, "B N D"]:
+        """All tokens of the input."""
+        return self.embed(self.cut(x))
+
+
+def _suggest(side: int, patch: int) -> str:
+    patch = max(1, patch)
+    sizes = sorted({max(patch, side // patch * patch), (side // patch + 1) * patch})
+    divisors = [d for d in range(1, side + 1) if side % d == 0]
+    near = sorted(divisors, key=lambda d: abs(d - patch))[:2]
+    return f"use size {' or '.join(map(str, sizes))}, or patch {' or '.join(map(str, sorted(near)))}"
