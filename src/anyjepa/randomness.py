@@ -61,7 +61,7 @@ def bits(seed: int, purpose: str, step: int, index: ArrayLike, n: int) -> NDArra
 
 def uniform(seed: int, purpose: str, step: int, index: ArrayLike, n: int) -> NDArray[np.float64]:
     """Uniform draws in [0, 1), shape (B, n); see :func:`bits`."""
-    return (bits(seed, purpose, step, index, n) >> np.uint64(11)) * 2.0**-53
+    return (bits(seed, purpose, step, index, n) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def permutation(seed: int, purpose: str, step: int, n: int) -> NDArray[np.int64]:

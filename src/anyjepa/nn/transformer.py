@@ -184,7 +184,7 @@ class Encoder(nn.Module):
 def initialise(module: nn.Module, std: float = 0.02, depth_rescale: bool = False) -> None:
     """Initialises all weights in place.
 
-    Linear weights and learned tokens: truncated normal of ``std``, cut at absolute +-2 (so in effect never); biases 0; norms 1 and 0.
+    Linear weights: truncated normal of ``std``, cut at absolute +-2 (so in effect never); biases 0; norms 1 and 0.
     ``depth_rescale`` divides the output projections of block l = 1, 2, ... by sqrt(2 l). (I-JEPA's official model factory
     undoes that rescaling, so it is off by default.)
     """
@@ -198,10 +198,8 @@ def initialise(module: nn.Module, std: float = 0.02, depth_rescale: bool = False
             nn.init.zeros_(part.bias)
     if not depth_rescale:
         return
-    for blocks in (
-        m.blocks for m in module.modules() if isinstance(getattr(m, "blocks", None), nn.ModuleList)
-    ):
-        for i, block in enumerate(blocks, start=1):
+    for stack in [m for m in module.modules() if isinstance(m, nn.ModuleList)]:
+        for i, block in enumerate((b for b in stack if isinstance(b, Block)), start=1):
             with torch.no_grad():
                 block.attn.proj.weight.div_(math.sqrt(2.0 * i))
                 block.mlp.fc2.weight.div_(math.sqrt(2.0 * i))
