@@ -1,0 +1,40 @@
+"""Tiny settings of every registered method: what the generic suite runs. A new method adds one entry."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Case:
+    """A tiny config and input shapes (C, ...), odd ones among them, that it must take."""
+
+    fields: dict[str, Any]
+    shapes: tuple[tuple[int, ...], ...]
+    ema: bool = True
+    variants: tuple[dict[str, Any], ...] = field(default=())
+
+
+_SMALL = dict(dim=16, depth=2, heads=2, predictor_width=8, predictor_depth=2)
+
+CASES = {
+    "ijepa": Case(
+        fields=dict(size="nano", **_SMALL, optim={"steps": 20}),
+        shapes=((3, 32, 32), (1, 28, 28), (5, 24, 40)),
+        variants=(
+            {"masks": {"compat": "official"}},
+            {"masks": {"truncate": "pad"}},
+            {"masker": "random"},
+            {"positions": "rotary"},
+            {"positions": "learned", "registers": 3},
+            {"positions": "rotary", "registers": 2, "masks": {"truncate": "pad"}},
+            {"drop_path": 0.5},
+            {"target": "stopgrad"},
+            {"target": "frozen"},
+            {"distance": "l1"},
+            {"distance": "l2"},
+            {"distance": "cosine"},
+            {"regularizer": "variance", "masks": {"truncate": "pad"}},
+            {"target_norm": False},
+        ),
+    ),
+}
