@@ -31,7 +31,7 @@ from anyjepa.objectives.regularizers import regularizer
 from anyjepa.objectives.targets import TargetRule
 from anyjepa.registry import register
 from anyjepa.schedules import OptimConfig, ema_momentum
-from anyjepa.tokenizers.patches import PatchTokenizer
+from anyjepa.tokenizers.patches import PatchTokenizer, patch_layout
 
 SIZES: dict[str, dict[str, Any]] = {
     # dim, depth, heads, mlp_ratio of the encoder; width, depth of the predictor. All but nano: the official table.
@@ -139,7 +139,7 @@ class IJEPAConfig:
             raise ConfigError(
                 f"dim={filled.dim} and predictor_width={width} must be multiples of 4 for 2-D sin-cos positions"
             )
-        layout = PatchTokenizer(side, (patch, patch), 1, 1).layout
+        layout = patch_layout(side, (patch, patch))
         return replace(filled, masks=self.masks.fit(layout)) if self.masker == "multiblock" else filled
 
     def summary(self) -> str:

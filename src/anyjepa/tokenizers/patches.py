@@ -12,6 +12,22 @@ from anyjepa.contract import Layout
 from anyjepa.errors import ConfigError
 
 
+def patch_layout(size: Sequence[int], patch: Sequence[int]) -> Layout:
+    """Layout of the patches of an input.
+
+    Raises:
+        ConfigError: a patch size does not divide its axis; the text names sizes that would work.
+    """
+    if len(size) != len(patch):
+        raise ConfigError(f"size {tuple(size)} has {len(size)} axes, patch {tuple(patch)} has {len(patch)}")
+    for side, p in zip(size, patch, strict=True):
+        if p < 1 or side < p or side % p:
+            raise ConfigError(
+                f"size {tuple(size)} is not divisible by patch {tuple(patch)}: {_suggest(side, p)}"
+            )
+    return Layout(tuple(side // p for side, p in zip(size, patch, strict=True)))
+
+
 class PatchTokenizer(nn.Module):
     """Cuts (B, C, S1, S2, ...) into patches and projects each to ``dim``.
 
@@ -25,22 +41,13 @@ class PatchTokenizer(nn.Module):
         dim: token width D.
 
     Raises:
-        ConfigError: a patch size does not divide its axis.
+        ConfigError: see :func:`patch_layout`.
     """
 
     def __init__(self, size: Sequence[int], patch: Sequence[int], channels: int, dim: int) -> None:
         super().__init__()
-        if len(size) != len(patch):
-            raise ConfigError(
-                f"size {tuple(size)} has {len(size)} axes, patch {tuple(patch)} has {len(patch)}"
-            )
-        for side, p in zip(size, patch, strict=True):
-            if p < 1 or side < p or side % p:
-                raise ConfigError(
-                    f"size {tuple(size)} is not divisible by patch {tuple(patch)}: {_suggest(side, p)}"
-                )
+        self.layout = patch_layout(size, patch)
         self.size, self.patch, self.channels = tuple(size), tuple(patch), channels
-        self.layout = Layout(tuple(side // p for side, p in zip(size, patch, strict=True)))
         self.proj = nn.Linear(channels * math.prod(patch), dim)
 
     def cut(self, x: Float[Tensor, "B C *size"]) -> Float[Tensor, "B N patch"]:
