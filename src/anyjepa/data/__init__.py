@@ -1,0 +1,22 @@
+"""Data rooms: readers, transforms, the loader and the data report."""
+
+from anyjepa.data.base import Source
+from anyjepa.data.images import ImageConfig, ImageDataset, Loaded, load_all
+from anyjepa.data.loader import BatchLoader, StepSampler, build_loader, step_indices
+from anyjepa.data.report import DataReport, inspect
+from anyjepa.data.sources import open_source
+
+__all__ = [
+    "BatchLoader",
+    "DataReport",
+    "ImageConfig",
+    "ImageDataset",
+    "Loaded",
+    "Source",
+    "StepSampler",
+    "build_loader",
+    "inspect",
+    "load_all",
+    "open_source",
+    "step_indices",
+]

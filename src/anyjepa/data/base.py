@@ -1,0 +1,101 @@
+"""What a source of images is: a numbered list of pictures that may have labels."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int, Shaped
+from torch import Tensor
+
+from anyjepa.errors import DataError
+
+ORDINARY_CHANNELS = (1, 3)
+"""Channel counts an encoded image can be brought to: grey and colour."""
+
+
+class Source(ABC):
+    """A numbered list of images. Subclass it to bring your own storage; it must survive pickling to loader workers.
+
+    Attributes:
+        channels: C, the same for every image.
+        labels: (N,) class of each image; None when labels are absent or were not asked for.
+        class_names: name of each class in the order of its number, where the source knows names.
+    """
+
+    channels: int
+    labels: Int[np.ndarray, "N"] | None = None
+    class_names: tuple[str, ...] | None = None
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of images N."""
+
+    @abstractmethod
+    def read(self, i: int) -> Shaped[Tensor, "C H W"]:
+        """Image ``i``: uint8 in 0..255, or float32 meant to lie in 0..1. Raises DataError naming a broken one."""
+
+    @abstractmethod
+    def identity(self, i: int) -> str:
+        """A name of image ``i`` by which a person finds it: its path, or its row in a file."""
+
+    def label(self, i: int) -> int | None:
+        """Class of image ``i``, or None without labels."""
+        return None if self.labels is None else int(self.labels[i])
+
+    @property
+    def classes(self) -> int | None:
+        """Number of classes, or None without labels."""
+        if self.labels is None:
+            return None
+        return len(self.class_names) if self.class_names else len(np.unique(self.labels))
+
+
+class Subset(Source):
+    """``limit`` images of another source, evenly spread over it, so that one sorted by class keeps every class."""
+
+    def __init__(self, source: Source, limit: int) -> None:
+        self.source = source
+        self.rows = (
+            np.arange(min(limit, len(source)), dtype=np.int64) * len(source) // min(limit, len(source))
+        )
+        self.channels = source.channels
+        self.labels = None if source.labels is None else source.labels[self.rows]
+        self.class_names = source.class_names
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def read(self, i: int) -> Tensor:
+        return self.source.read(int(self.rows[i]))
+
+    def identity(self, i: int) -> str:
+        return self.source.identity(int(self.rows[i]))
+
+
+def encode_labels(
+    values: Sequence[Any] | np.ndarray, where: str
+) -> tuple[Int[np.ndarray, "N"], tuple[str, ...] | None]:
+    """Labels as numbers, and the class names when they were text (numbered in sorted order).
+
+    Args:
+        values: N integers, whole floats, booleans or strings.
+        where: what they are, for the error.
+
+    Raises:
+        DataError: values of another type, or missing ones.
+    """
+    array = np.asarray(values)
+    if array.ndim == 1 and array.dtype.kind in "US":
+        names, numbers = np.unique(array.astype(str), return_inverse=True)
+        return numbers.astype(np.int64), tuple(names.tolist())
+    if array.ndim == 1 and array.dtype.kind in "biuf":
+        whole = np.isfinite(array).all() and (array == np.floor(array)).all()
+        if whole:
+            return array.astype(np.int64), None
+    raise DataError(
+        f"{where}: labels must be one whole number or one text per image, got {array.dtype} of shape"
+        f" {array.shape}; name another column with label_column, or go on without labels"
+    )

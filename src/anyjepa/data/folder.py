@@ -1,0 +1,69 @@
+"""A folder of image files, at any nesting."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from torch import Tensor
+
+from anyjepa.data.base import Source, encode_labels
+from anyjepa.data.decode import EXTENSIONS, decode
+
+
+def find_files(folder: Path, extensions: frozenset[str]) -> list[str]:
+    """Paths below ``folder``, relative and in sorted order, of the files with one of the ``extensions``.
+
+    Hidden files and folders are left out: they are thumbnails and resource forks. Links to folders are followed, each
+    real folder once.
+    """
+    found: list[str] = []
+    visited: set[str] = set()
+    for directory, subfolders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(directory)
+        if real in visited:
+            subfolders.clear()
+            continue
+        visited.add(real)
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        for name in files:
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in extensions:  # noqa: PTH122
+                found.append(Path(directory, name).relative_to(folder).as_posix())
+    return sorted(found)
+
+
+class FolderSource(Source):
+    """Image files of a folder in the sorted order of their paths.
+
+    Args:
+        folder: the folder.
+        files: their paths relative to it; see :func:`list_images`.
+        channels: 1 or 3.
+        labels: take the name of the directory directly around each image as its class.
+    """
+
+    def __init__(self, folder: Path, files: list[str], channels: int, labels: bool = False) -> None:
+        self.folder = folder
+        # An Arrow array and not a list: reading a list from forked workers copies it page by page.
+        self._files = pa.array(files, pa.large_string())
+        self.channels = channels
+        if labels:
+            around = [(folder.resolve() / name).parent.name for name in files]
+            self.labels, self.class_names = encode_labels(np.array(around), str(folder))
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def read(self, i: int) -> Tensor:
+        path = self.folder / self._files[i].as_py()
+        return decode(path, self.channels, str(path))
+
+    def identity(self, i: int) -> str:
+        return str(self._files[i].as_py())
+
+
+def list_images(folder: Path) -> list[str]:
+    """Relative paths of all image files below ``folder``, sorted."""
+    return find_files(folder, EXTENSIONS)

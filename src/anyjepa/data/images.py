@@ -1,0 +1,224 @@
+"""Images as training and evaluation batches: crop, resize, normalise."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from anyjepa.data.base import Source
+from anyjepa.data.sources import open_source
+from anyjepa.data.transforms import crop_boxes, crop_resize, flips, resize_centre
+from anyjepa.errors import ConfigError, DataError
+
+log = logging.getLogger(__name__)
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+"""Channel mean and standard deviation of ImageNet, in 0..1, as all I-JEPA configs use them."""
+
+Indices = Sequence[int] | np.ndarray | Tensor
+
+
+@dataclass(frozen=True)
+class ImageConfig:
+    """How images become batches. Defaults: I-JEPA (arXiv 2301.08243, official configs)."""
+
+    size: int | tuple[int, int] | None = None
+    """Side, or height and width, in pixels of what the model sees; None: chosen from the data."""
+    channels: int | None = None
+    """1 grey, 3 colour; None: as the data are."""
+    crop_scale: tuple[float, float] = (0.3, 1.0)
+    """Least and largest share of the image's area in a training crop (`crop_scale`)."""
+    crop_aspect: tuple[float, float] = (3 / 4, 4 / 3)
+    """Least and largest width/height of a training crop (torchvision's default, which I-JEPA uses)."""
+    flip: bool = False
+    """Mirror half of the training crops (`use_horizontal_flip`; false in all I-JEPA configs)."""
+    mean: tuple[float, ...] | None = None
+    """Channel means in 0..1 taken off; None: ImageNet's for 3 channels, 0.5 otherwise."""
+    std: tuple[float, ...] | None = None
+    """Channel standard deviations divided by; None: ImageNet's for 3 channels, 0.5 otherwise."""
+    image_column: str | None = None
+    """Column of the images in parquet files; None: found by type and name."""
+    label_column: str | None = None
+    """Column of the labels in parquet files; None: found by name."""
+    max_broken: float = 0.1
+    """Largest share of images that may be unreadable; each is replaced by the next readable one."""
+    limit: int | None = None
+    """Use that many images, evenly spread over all; None: all."""
+
+    def __post_init__(self) -> None:
+        sides = () if self.size is None else self.sides(self.size)
+        if any(side < 1 for side in sides):
+            raise ConfigError(f"size must be at least 1 pixel, got {self.size}")
+        if not 0 < self.crop_scale[0] <= self.crop_scale[1] <= 1:
+            raise ConfigError(
+                f"crop_scale must be (low, high) with 0 < low <= high <= 1, got {self.crop_scale}"
+            )
+        if not 0 < self.crop_aspect[0] <= self.crop_aspect[1]:
+            raise ConfigError(f"crop_aspect must be (low, high) with 0 < low <= high, got {self.crop_aspect}")
+        if not 0 <= self.max_broken <= 1:
+            raise ConfigError(f"max_broken is a share in 0..1, got {self.max_broken}")
+        if self.std is not None and min(self.std) <= 0:
+            raise ConfigError(f"std must be positive, got {self.std}")
+
+    @staticmethod
+    def sides(size: int | tuple[int, int]) -> tuple[int, int]:
+        """Height and width of a size given as one side or two."""
+        return (size, size) if isinstance(size, int) else (size[0], size[1])
+
+
+class ImageDataset:
+    """Batches of one source. Everything random is a pure function of (seed, step, index).
+
+    Args:
+        source: the images; see :func:`~anyjepa.data.sources.open_source`.
+        config: how they become batches.
+        size: overrides ``config.size``; one of them must be given.
+    """
+
+    def __init__(
+        self, source: Source, config: ImageConfig | None = None, size: int | tuple[int, int] | None = None
+    ) -> None:
+        self.source, self.config = source, config or ImageConfig()
+        wanted = size if size is not None else self.config.size
+        if wanted is None:
+            raise ConfigError("the image size is not set: give size, e.g. the report's default_size")
+        self.size = ImageConfig.sides(wanted)
+        if self.config.channels not in (None, source.channels):
+            raise ConfigError(
+                f"channels={self.config.channels} was set, but the source gives {source.channels}"
+            )
+        self._mean = self._constants("mean", IMAGENET_MEAN)
+        self._std = self._constants("std", IMAGENET_STD)
+        # One byte per image, shared by all loader workers: the share of broken ones is counted over all of them.
+        self._broken = torch.zeros(len(source), dtype=torch.uint8).share_memory_()
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        config: ImageConfig,
+        size: int | tuple[int, int] | None = None,
+        labels: bool = False,
+    ) -> ImageDataset:
+        """The data set behind a path, with the columns, channels and limit of ``config``."""
+        source = open_source(
+            path,
+            labels=labels,
+            channels=config.channels,
+            image_column=config.image_column,
+            label_column=config.label_column,
+            limit=config.limit,
+        )
+        return cls(source, config, size)
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of one sample."""
+        return (self.source.channels, *self.size)
+
+    def draw(self, step: int, indices: Indices, seed: int) -> Float[Tensor, "B C H W"]:
+        """Training batch: random resized crops, normalised. Row b depends on (seed, step, indices[b]) alone."""
+        index = np.asarray(indices, dtype=np.int64)
+        images = [self.read(i)[0] for i in index.tolist()]
+        heights, widths = [image.shape[1] for image in images], [image.shape[2] for image in images]
+        boxes = crop_boxes(
+            seed, step, index, heights, widths, self.config.crop_scale, self.config.crop_aspect
+        )
+        batch = crop_resize(images, boxes, self.size)
+        if self.config.flip:
+            mirrored = torch.from_numpy(flips(seed, step, index))
+            batch[mirrored] = batch[mirrored].flip(-1)
+        return self._normalise(batch)
+
+    def evaluation_images(self, indices: Indices) -> Float[Tensor, "B C H W"]:
+        """The middle of each image at full scale, normalised; nothing random. Broken images are replaced."""
+        images = [self.read(i)[0] for i in np.asarray(indices, dtype=np.int64).tolist()]
+        return self._normalise(resize_centre(images, self.size))
+
+    def read(self, i: int) -> tuple[Tensor, int]:
+        """Image ``i`` unchanged (C, h, w), or in place of a broken one the next readable; and the index of what was read.
+
+        Raises:
+            DataError: more than ``max_broken`` of all images cannot be read.
+        """
+        for j in (k % len(self) for k in range(i, i + len(self))):
+            try:
+                return self.source.read(j), j
+            except DataError as error:
+                self._count_broken(j, error)
+        raise DataError(f"none of the {len(self)} images can be read")
+
+    def _count_broken(self, i: int, error: DataError) -> None:
+        if self._broken[i]:
+            return
+        self._broken[i] = 1
+        count = int(self._broken.sum(dtype=torch.int64))
+        if count > self.config.max_broken * len(self):
+            raise DataError(
+                f"{count} of {len(self)} images cannot be read, more than max_broken={self.config.max_broken:.0%}."
+                f" The latest: {error}"
+            )
+        log.warning("%s; the next readable image takes its place", error)
+
+    def _constants(self, name: str, imagenet: tuple[float, ...]) -> Float[np.ndarray, "C 1 1"]:
+        channels = self.source.channels
+        values = getattr(self.config, name) or (imagenet if channels == 3 else (0.5,) * channels)
+        if len(values) != channels:
+            raise ConfigError(f"{name} has {len(values)} values, but the images have {channels} channels")
+        return 255 * np.array(values, dtype=np.float32).reshape(-1, 1, 1)  # crop_resize gives 0..255
+
+    def _normalise(self, batch: Tensor) -> Tensor:
+        pixels = batch.numpy()  # in place and without torch's threads, as in crop_resize
+        pixels -= self._mean
+        pixels /= self._std
+        return batch
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Some evaluation images."""
+
+    images: Float[Tensor, "B C H W"]
+    """Normalised images."""
+    labels: Int[Tensor, "B"] | None
+    """Their classes; None when the source was opened without labels."""
+    index: Int[Tensor, "B"]
+    """Their indices in the source."""
+
+
+def load_all(
+    dataset: ImageDataset, indices: Indices | None = None, batch_size: int = 256
+) -> Iterator[Loaded]:
+    """Evaluation images in order, in batches: memory does not grow with the data.
+
+    Broken images are left out, since in their place another image would be counted twice; ``index`` tells which are there.
+
+    Args:
+        dataset: the data.
+        indices: which images; None: all.
+        batch_size: images per batch.
+    """
+    chosen = np.arange(len(dataset)) if indices is None else np.asarray(indices, dtype=np.int64)
+    for start in range(0, len(chosen), batch_size):
+        read = [(dataset.read(i), i) for i in chosen[start : start + batch_size].tolist()]
+        kept = [(image, i) for (image, actual), i in read if actual == i]
+        if not kept:
+            continue
+        index = torch.tensor([i for _, i in kept])
+        labels = dataset.source.labels
+        yield Loaded(
+            dataset._normalise(resize_centre([image for image, _ in kept], dataset.size)),
+            None if labels is None else torch.from_numpy(labels)[index],
+            index,
+        )

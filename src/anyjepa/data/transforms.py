@@ -1,0 +1,142 @@
+"""Random resized crops and centre crops of whole batches.
+
+The augmentation of I-JEPA (arXiv 2301.08243, official configs): a crop of random area and aspect, resized with an
+antialiased bilinear filter; no flip, no colour change, no blur. Every draw is a pure function of (seed, step, sample).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from numpy.typing import ArrayLike
+from torch import Tensor
+from torch.nn import functional as F
+
+from anyjepa.randomness import uniform
+
+TRIES = 10
+"""Crops drawn before the centre crop is taken instead; of torchvision's RandomResizedCrop, which I-JEPA uses."""
+
+_SMALL = 32  # sides up to which matrix products beat one interpolation per image (measured)
+
+
+def crop_boxes(
+    seed: int,
+    step: int,
+    index: ArrayLike,
+    heights: ArrayLike,
+    widths: ArrayLike,
+    scale: tuple[float, float] = (0.3, 1.0),
+    aspect: tuple[float, float] = (3 / 4, 4 / 3),
+) -> Int[np.ndarray, "B 4"]:
+    """Random crops as rows (top, left, height, width) in pixels, all inside their images.
+
+    The area is uniform in ``scale`` times the image's, the logarithm of width/height uniform in that of ``aspect``; the
+    first of 10 draws that fits is taken, else the largest centred crop of an allowed aspect.
+
+    Args:
+        seed: seed of the run.
+        step: optimizer step.
+        index: (B,) sample indices.
+        heights: (B,) image heights.
+        widths: (B,) image widths.
+        scale: least and largest share of the area.
+        aspect: least and largest width/height.
+    """
+    draws = uniform(seed, "data/crop", step, index, 2 * TRIES + 2)
+    height, width = (np.asarray(side, dtype=np.int64).reshape(-1) for side in (heights, widths))
+    area = (height * width)[:, None] * (scale[0] + draws[:, :TRIES] * (scale[1] - scale[0]))
+    low, high = np.log(aspect)
+    ratio = np.exp(low + draws[:, TRIES : 2 * TRIES] * (high - low))
+    widths_tried = np.rint(np.sqrt(area * ratio)).astype(np.int64)
+    heights_tried = np.rint(np.sqrt(area / ratio)).astype(np.int64)
+    fits = (widths_tried > 0) & (widths_tried <= width[:, None])
+    fits &= (heights_tried > 0) & (heights_tried <= height[:, None])
+    rows, first, found = np.arange(len(height)), fits.argmax(axis=1), fits.any(axis=1)
+
+    centred = centre_boxes(height, width, np.clip(width / height, aspect[0], aspect[1]))
+    h = np.where(found, heights_tried[rows, first], centred[:, 2])
+    w = np.where(found, widths_tried[rows, first], centred[:, 3])
+    top = np.where(found, np.floor(draws[:, -2] * (height - h + 1)), centred[:, 0])
+    left = np.where(found, np.floor(draws[:, -1] * (width - w + 1)), centred[:, 1])
+    return np.stack([top, left, h, w], axis=1).astype(np.int64)
+
+
+def centre_boxes(heights: ArrayLike, widths: ArrayLike, aspect: float | np.ndarray) -> Int[np.ndarray, "B 4"]:
+    """The largest centred crops of width/height ``aspect``, as rows (top, left, height, width)."""
+    height, width = (np.asarray(side, dtype=np.int64).reshape(-1) for side in (heights, widths))
+    h = np.clip(np.rint(width / aspect), 1, height).astype(np.int64)
+    w = np.clip(np.rint(height * aspect), 1, width).astype(np.int64)
+    return np.stack([(height - h) // 2, (width - w) // 2, h, w], axis=1)
+
+
+def flips(seed: int, step: int, index: ArrayLike) -> Bool[np.ndarray, "B"]:
+    """Which samples are mirrored left to right: each with probability 1/2."""
+    return uniform(seed, "data/flip", step, index, 1)[:, 0] < 0.5
+
+
+def resize_centre(images: Sequence[Tensor], size: tuple[int, int]) -> Float[Tensor, "B C H W"]:
+    """The middle of every image at ``size`` (height, width): shorter side resized, longer side cut. Units as crop_resize."""
+    heights, widths = [image.shape[1] for image in images], [image.shape[2] for image in images]
+    return crop_resize(images, centre_boxes(heights, widths, size[1] / size[0]), size)
+
+
+def crop_resize(
+    images: Sequence[Tensor], boxes: Int[np.ndarray, "B 4"], size: tuple[int, int]
+) -> Float[Tensor, "B C H W"]:
+    """Cut and resize with torch's antialiased bilinear filter.
+
+    Which of two equal computations is used depends on each image's own size alone, so a sample comes out the same in
+    whatever company it is drawn.
+
+    Args:
+        images: B tensors (C, h, w), uint8 in 0..255 or floats in 0..1, of any sizes.
+        boxes: (B, 4) rows (top, left, height, width).
+        size: height and width of the result.
+
+    Returns:
+        float32, 0 is black and 255 is white.
+    """
+    # Plain NumPy around the resize: torch would start its threads for a millisecond of work and wait for them on a busy
+    # machine.
+    out = np.empty((len(images), images[0].shape[0], *size), dtype=np.float32)
+    alike: dict[tuple[torch.dtype, torch.Size], list[int]] = {}
+    for row, image in enumerate(images):
+        if max(*image.shape[1:], *size) <= _SMALL:
+            alike.setdefault((image.dtype, image.shape), []).append(row)
+            continue
+        top, left, h, w = boxes[row].tolist()
+        crop = image[None, :, top : top + h, left : left + w].float()
+        out[row] = F.interpolate(crop, size, mode="bilinear", antialias=True)[0].numpy()
+        if image.dtype != torch.uint8:
+            out[row] *= 255
+    for (dtype, _), rows in alike.items():
+        stack = np.stack([images[row].permute(1, 2, 0).numpy() for row in rows]).astype(np.float32)
+        if dtype != torch.uint8:
+            stack *= 255
+        out[rows] = _matrix_resize(stack, boxes[rows], size)
+    return torch.from_numpy(out)
+
+
+def _matrix_resize(stack: np.ndarray, boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    # (B, h, w, C) -> (B, C, H, W). NumPy's product and not torch's: it takes the matrices one by one, so that neither the
+    # batch nor the number of threads nor torch's float32 precision setting changes a bit.
+    count, h, w, c = stack.shape
+    rows = _filter(boxes[:, 0], boxes[:, 2], h, size[0]) @ stack.reshape(count, h, w * c)
+    rows = rows.reshape(count, size[0], w, c).transpose(0, 3, 1, 2).reshape(count, c * size[0], w)
+    columns = _filter(boxes[:, 1], boxes[:, 3], w, size[1]).transpose(0, 2, 1)
+    return (rows @ columns).reshape(count, c, *size)
+
+
+def _filter(start: np.ndarray, length: np.ndarray, pixels: int, size: int) -> np.ndarray:
+    # (B, size, pixels): triangle filters over the crop start..start+length, as wide as the resize shrinks.
+    start, length = start[:, None].astype(np.float32), length[:, None].astype(np.float32)
+    step = length / size
+    centre = (np.arange(size, dtype=np.float32) + 0.5) * step
+    position = np.arange(pixels, dtype=np.float32) + 0.5 - start
+    weight = 1 - np.abs(position[:, None, :] - centre[:, :, None]) / np.maximum(step, 1)[:, :, None]
+    weight = np.maximum(weight, 0) * ((position > 0) & (position < length))[:, None, :]
+    return weight / weight.sum(axis=-1, keepdims=True)
