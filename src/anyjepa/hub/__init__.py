@@ -1,0 +1,1 @@
+"""Weights in and out: official checkpoints and the Hugging Face layout, both by name maps."""
