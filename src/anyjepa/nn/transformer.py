@@ -119,7 +119,8 @@ class Encoder(nn.Module):
         grid = tokenizer.layout.grid
         self.tokenizer = tokenizer
         self.positions = Positions(grid, dim, "none" if positions == "rotary" else positions)
-        self.registers = nn.Parameter(torch.zeros(registers, dim)) if registers else None
+        # Not zeros: equal registers would get equal gradients and stay equal.
+        self.registers = nn.Parameter(0.02 * torch.randn(registers, dim)) if registers else None
         rates = [drop_path * i / max(1, depth - 1) for i in range(depth)]
         self.blocks = nn.ModuleList(
             Block(dim, heads, mlp_ratio=mlp_ratio, drop_path=rate, eps=eps, qkv_bias=qkv_bias)
