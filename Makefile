@@ -7,6 +7,7 @@ SHELL := bash
 
 PYTHON ?= python3
 VENV ?= .venv
+DOCS ?= site
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # Two workers: more of them wait for each other on a small machine. PYTEST="-n 0" runs everything in one process.
@@ -47,7 +48,7 @@ demo: $(STAMP) ## pretrain on a small built-in data set, probe, and compare with
 	$(BIN)/anyjepa demo
 
 docs: $(STAMP) ## the documentation as a static site in site/
-	$(BIN)/mkdocs build --strict
+	$(BIN)/mkdocs build --strict --site-dir '$(abspath $(DOCS))'
 
 bench: $(STAMP) ## benchmarks on this machine
 	for script in benchmarks/*.py; do $(BIN)/python $$script; done
