@@ -127,6 +127,11 @@ class ImageDataset:
         """(C, H, W) of one sample."""
         return (self.source.channels, *self.size)
 
+    @property
+    def broken(self) -> list[int]:
+        """Indices of the images that could not be read so far, in this process or any loader worker."""
+        return self._broken.nonzero().flatten().tolist()
+
     def draw(self, step: int, indices: Indices, seed: int) -> Float[Tensor, "B C H W"]:
         """Training batch: random resized crops, normalised. Row b depends on (seed, step, indices[b]) alone."""
         index = np.asarray(indices, dtype=np.int64)

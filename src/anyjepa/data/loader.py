@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from anyjepa.errors import AnyjepaError, ConfigError
 from anyjepa.randomness import permutation
 
 
+@runtime_checkable
 class Drawable(Protocol):
     """What can be loaded: any data set that draws a batch of its samples as a pure function."""
 
@@ -220,7 +221,9 @@ def build_loader(
         num_workers=workers,
         collate_fn=_as_is,
         pin_memory=torch.cuda.is_available() if pin_memory is None else pin_memory,
-        persistent_workers=workers > 0,
+        # The stream is one pass over all epochs, so workers live as long as it does. Outliving it, they would be ended by
+        # the garbage collector, which waits five seconds for each.
+        persistent_workers=False,
         multiprocessing_context=start_method if workers > 0 else None,
         # DataLoader draws a seed for its workers; from here, so that it does not advance torch's global generator.
         generator=torch.Generator().manual_seed(0),

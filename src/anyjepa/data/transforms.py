@@ -11,11 +11,13 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.nn import functional as F
 
 from anyjepa.randomness import uniform
+
+Integers = np.ndarray | Sequence[int]
+"""(B,) whole numbers, one per sample."""
 
 TRIES = 10
 """Crops drawn before the centre crop is taken instead; of torchvision's RandomResizedCrop, which I-JEPA uses."""
@@ -26,9 +28,9 @@ _SMALL = 32  # sides up to which matrix products beat one interpolation per imag
 def crop_boxes(
     seed: int,
     step: int,
-    index: ArrayLike,
-    heights: ArrayLike,
-    widths: ArrayLike,
+    index: Integers,
+    heights: Integers,
+    widths: Integers,
     scale: tuple[float, float] = (0.3, 1.0),
     aspect: tuple[float, float] = (3 / 4, 4 / 3),
 ) -> Int[np.ndarray, "B 4"]:
@@ -46,8 +48,8 @@ def crop_boxes(
         scale: least and largest share of the area.
         aspect: least and largest width/height.
     """
-    draws = uniform(seed, "data/crop", step, index, 2 * TRIES + 2)
-    height, width = (np.asarray(side, dtype=np.int64).reshape(-1) for side in (heights, widths))
+    draws = uniform(seed, "data/crop", step, np.asarray(index), 2 * TRIES + 2)
+    height, width = (np.asarray(side, dtype=np.int64) for side in (heights, widths))
     area = (height * width)[:, None] * (scale[0] + draws[:, :TRIES] * (scale[1] - scale[0]))
     low, high = np.log(aspect)
     ratio = np.exp(low + draws[:, TRIES : 2 * TRIES] * (high - low))
@@ -65,17 +67,17 @@ def crop_boxes(
     return np.stack([top, left, h, w], axis=1).astype(np.int64)
 
 
-def centre_boxes(heights: ArrayLike, widths: ArrayLike, aspect: float | np.ndarray) -> Int[np.ndarray, "B 4"]:
+def centre_boxes(heights: Integers, widths: Integers, aspect: float | np.ndarray) -> Int[np.ndarray, "B 4"]:
     """The largest centred crops of width/height ``aspect``, as rows (top, left, height, width)."""
-    height, width = (np.asarray(side, dtype=np.int64).reshape(-1) for side in (heights, widths))
+    height, width = (np.asarray(side, dtype=np.int64) for side in (heights, widths))
     h = np.clip(np.rint(width / aspect), 1, height).astype(np.int64)
     w = np.clip(np.rint(height * aspect), 1, width).astype(np.int64)
     return np.stack([(height - h) // 2, (width - w) // 2, h, w], axis=1)
 
 
-def flips(seed: int, step: int, index: ArrayLike) -> Bool[np.ndarray, "B"]:
+def flips(seed: int, step: int, index: Integers) -> Bool[np.ndarray, "B"]:
     """Which samples are mirrored left to right: each with probability 1/2."""
-    return uniform(seed, "data/flip", step, index, 1)[:, 0] < 0.5
+    return uniform(seed, "data/flip", step, np.asarray(index), 1)[:, 0] < 0.5
 
 
 def resize_centre(images: Sequence[Tensor], size: tuple[int, int]) -> Float[Tensor, "B C H W"]:
@@ -105,7 +107,8 @@ def crop_resize(
     out = np.empty((len(images), images[0].shape[0], *size), dtype=np.float32)
     alike: dict[tuple[torch.dtype, torch.Size], list[int]] = {}
     for row, image in enumerate(images):
-        if max(*image.shape[1:], *size) <= _SMALL:
+        # torch 2.13 leaves the rows unfiltered in results one pixel wide, so those are computed here at any size.
+        if max(*image.shape[1:], *size) <= _SMALL or size[1] == 1:
             alike.setdefault((image.dtype, image.shape), []).append(row)
             continue
         top, left, h, w = boxes[row].tolist()
