@@ -132,9 +132,7 @@ def to_theirs(table: NameMap, ours: Tensors, patch: tuple[int, ...] = ()) -> dic
             tensor = tensor.unflatten(1, patch)
         elif rule.form == "table":
             tensor = tensor.unsqueeze(0)
-        found |= {
-            name: part.clone() for name, part in zip(rule.theirs, tensor.chunk(len(rule.theirs)), strict=True)
-        }
+        found.update(zip(rule.theirs, tensor.chunk(len(rule.theirs)), strict=True))
     return found
 
 
