@@ -48,7 +48,7 @@ demo: $(STAMP) ## pretrain on a small built-in data set, probe, and compare with
 	$(BIN)/anyjepa demo
 
 docs: $(STAMP) ## the documentation as a static site in site/
-	$(BIN)/mkdocs build --strict --site-dir '$(abspath $(DOCS))'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir '$(abspath $(DOCS))'
 
 bench: $(STAMP) ## benchmarks on this machine
 	for script in benchmarks/*.py; do $(BIN)/python $$script; done

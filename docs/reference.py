@@ -1,0 +1,40 @@
+"""Puts tables of config fields into the pages: each is read from the source, so it cannot fall behind.
+
+A line ``<!-- fields: anyjepa.schedules.OptimConfig -->`` in a page becomes the table of that dataclass.
+"""
+
+import ast
+import re
+from pathlib import Path
+from typing import Any
+
+SRC = Path(__file__).parent.parent / "src"
+MARK = re.compile(r"^<!-- fields: ([\w.]+) -->$", re.MULTILINE)
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """MkDocs calls this for every page."""
+    return MARK.sub(lambda found: table(found[1]), markdown)
+
+
+def table(name: str) -> str:
+    """The fields of a dataclass as a Markdown table: name, type, default, docstring."""
+    module, _, cls = name.rpartition(".")
+    file = SRC.joinpath(*module.split(".")).with_suffix(".py")
+    (found,) = (
+        n for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, ast.ClassDef) and n.name == cls
+    )
+    rows = ["| field | type | default | meaning |", "|---|---|---|---|"]
+    for node, after in zip(found.body, found.body[1:], strict=False):
+        if isinstance(node, ast.AnnAssign) and isinstance(after, ast.Expr):
+            text = " ".join(ast.literal_eval(after.value).split())
+            default = ast.unparse(node.value) if node.value else ""
+            default = re.sub(r"field\(default_factory=(\w+)\)", r"\1()", default)
+            cells = (
+                f"`{ast.unparse(node.target)}`",
+                f"`{ast.unparse(node.annotation)}`",
+                f"`{default}`",
+                text,
+            )
+            rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(rows)
