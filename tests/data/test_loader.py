@@ -1,4 +1,4 @@
-"""The stream of batches: every sample once per epoch, the same for any workers, processes, accumulation and start."""
+"""The stream: every sample once per epoch, the same for any workers, processes, accumulation and start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Crops lie inside, keep their bounds and follow the sequential algorithm; both resizes are torch's antialiased one."""
+"""Crops keep their bounds and follow the sequential algorithm; both resizes are torch's antialiased one."""
 
 from __future__ import annotations
 

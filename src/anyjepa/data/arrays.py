@@ -31,13 +31,14 @@ _BROKEN = (ValueError, OSError, EOFError, TypeError, zipfile.BadZipFile, zlib.er
 class ArraySource(Source):
     """Images of one array (N, H, W), (N, H, W, C) or (N, C, H, W).
 
-    uint8 is taken as it is, uint16 is divided by 65535, floats are taken as they are and expected in 0..1. An axis of 1, 3
-    or 4 is the channel axis, the last one before the second; else the shorter of the two.
+    uint8 is taken as it is, uint16 is divided by 65535, floats are taken as they are and expected in 0..1. An
+    axis of 1, 3 or 4 is the channel axis, the last one before the second; else the shorter of the two.
 
     Args:
         load: function that opens the array; called once per process, so it must survive pickling.
         name: what to call the array in errors.
-        channels: None: as stored; 1 of a colour array: its mean over channels; 3 of a grey one: repeated, of RGBA: RGB.
+        channels: None: as stored; 1 of a colour array: its mean over channels; 3 of a grey one: repeated, of
+            RGBA: RGB.
         labels: (N,) whole numbers or texts.
     """
 

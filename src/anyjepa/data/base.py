@@ -17,7 +17,7 @@ ORDINARY_CHANNELS = (1, 3)
 
 
 class Source(ABC):
-    """A numbered list of images. Subclass it to bring your own storage; it must survive pickling to loader workers.
+    """A numbered list of images. Subclass it for storage of your own; it must survive pickling to workers.
 
     Attributes:
         channels: C, the same for every image.
@@ -35,7 +35,7 @@ class Source(ABC):
 
     @abstractmethod
     def read(self, i: int) -> Shaped[Tensor, "C H W"]:
-        """Image ``i``: uint8 in 0..255, or float32 meant to lie in 0..1. Raises DataError naming a broken one."""
+        """Image ``i``: uint8 in 0..255, or float32 meant to lie in 0..1. DataError names a broken one."""
 
     @abstractmethod
     def identity(self, i: int) -> str:
@@ -54,7 +54,7 @@ class Source(ABC):
 
 
 class Subset(Source):
-    """``limit`` images of another source, evenly spread over it, so that one sorted by class keeps every class."""
+    """``limit`` images of another source, evenly spread, so that one sorted by class keeps every class."""
 
     def __init__(self, source: Source, limit: int) -> None:
         self.source = source

@@ -16,8 +16,8 @@ from anyjepa.data.decode import EXTENSIONS, decode
 def find_files(folder: Path, extensions: frozenset[str]) -> list[str]:
     """Paths below ``folder``, relative and in sorted order, of the files with one of the ``extensions``.
 
-    Hidden files and folders are left out: they are thumbnails and resource forks. Links to folders are followed, each
-    real folder once.
+    Hidden files and folders are left out: they are thumbnails and resource forks. Links to folders are
+    followed, each real folder once.
     """
     found: list[str] = []
     visited: set[str] = set()

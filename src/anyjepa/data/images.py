@@ -97,7 +97,7 @@ class ImageDataset:
             )
         self._mean = self._constants("mean", IMAGENET_MEAN)
         self._std = self._constants("std", IMAGENET_STD)
-        # One byte per image, shared by all loader workers: the share of broken ones is counted over all of them.
+        # One byte per image, shared by all loader workers, so that broken ones are counted over all.
         self._broken = torch.zeros(len(source), dtype=torch.uint8).share_memory_()
 
     @classmethod
@@ -133,7 +133,7 @@ class ImageDataset:
         return self._broken.nonzero().flatten().tolist()
 
     def draw(self, step: int, indices: Indices, seed: int) -> Float[Tensor, "B C H W"]:
-        """Training batch: random resized crops, normalised. Row b depends on (seed, step, indices[b]) alone."""
+        """Training batch: random resized crops, normalised. Row b depends on seed, step, indices[b] only."""
         index = np.asarray(indices, dtype=np.int64)
         images = [self.read(i)[0] for i in index.tolist()]
         heights, widths = [image.shape[1] for image in images], [image.shape[2] for image in images]
@@ -152,7 +152,7 @@ class ImageDataset:
         return self._normalise(resize_centre(images, self.size))
 
     def read(self, i: int) -> tuple[Tensor, int]:
-        """Image ``i`` unchanged (C, h, w), or in place of a broken one the next readable; and the index of what was read.
+        """Image ``i`` (C, h, w), or the next readable in place of a broken one; and the index that was read.
 
         Raises:
             DataError: more than ``max_broken`` of all images cannot be read.
@@ -171,8 +171,8 @@ class ImageDataset:
         count = int(self._broken.sum(dtype=torch.int64))
         if count > self.config.max_broken * len(self):
             raise DataError(
-                f"{count} of {len(self)} images cannot be read, more than max_broken={self.config.max_broken:.0%}."
-                f" The latest: {error}"
+                f"{count} of {len(self)} images cannot be read, more than"
+                f" max_broken={self.config.max_broken:.0%}. The latest: {error}"
             )
         log.warning("%s; the next readable image takes its place", error)
 
@@ -207,7 +207,8 @@ def load_all(
 ) -> Iterator[Loaded]:
     """Evaluation images in order, in batches: memory does not grow with the data.
 
-    Broken images are left out, since in their place another image would be counted twice; ``index`` tells which are there.
+    Broken images are left out, since in their place another image would be counted twice; ``index`` tells
+    which are there.
 
     Args:
         dataset: the data.

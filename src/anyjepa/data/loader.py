@@ -1,8 +1,9 @@
 """Batches in an order that is a pure function of (seed, step).
 
-The sample at global position p = step * batch_size + slot is ``permutation(seed, epoch)[p mod n]`` with epoch = p div n: the
-stream runs over the epochs without dropping a sample. Processes and accumulated micro-batches share the slots of a step
-contiguously, so that neither their number nor that of the workers, nor a resume, changes what a step trains on.
+The sample at global position p = step * batch_size + slot is ``permutation(seed, epoch)[p mod n]`` with epoch
+= p div n: the stream runs over the epochs without dropping a sample. Processes and accumulated micro-batches
+share the slots of a step contiguously, so that neither their number nor that of the workers, nor a resume,
+changes what a step trains on.
 """
 
 from __future__ import annotations
@@ -29,11 +30,13 @@ class Drawable(Protocol):
 
     def __len__(self) -> int: ...
 
-    def draw(self, step: int, indices: np.ndarray, seed: int) -> Float[Tensor, "B C *size"]: ...
+    def draw(self, step: int, indices: np.ndarray, seed: int) -> Float[Tensor, "B C *size"]:
+        """The samples ``indices`` as drawn in optimizer step ``step`` of the run ``seed``."""
+        ...
 
 
 class Request(NamedTuple):
-    """One micro-batch to be made: optimizer step, number of the micro-batch in it, its samples, all samples of the step."""
+    """A micro-batch to be made: optimizer step, number within the step, its samples, all of the step's."""
 
     step: int
     micro: int
@@ -104,8 +107,8 @@ class StepSampler(Sampler[Request]):
         if batch_size < 1 or batch_size % shares:
             below, above = batch_size // shares * shares, (batch_size // shares + 1) * shares
             raise ConfigError(
-                f"batch_size={batch_size} cannot be shared evenly by {world} processes x {accumulate} micro-batches:"
-                f" use {f'{below} or {above}' if below > 0 else max(above, shares)}"
+                f"batch_size={batch_size} cannot be shared evenly by {world} processes x {accumulate}"
+                f" micro-batches: use {f'{below} or {above}' if below > 0 else max(above, shares)}"
             )
         self.n, self.seed, self.batch_size = n, seed, batch_size
         self.steps, self.start_step = steps, start_step
@@ -151,7 +154,8 @@ class _Maker:
         try:
             inputs = self.data.draw(request.step, request.indices, self.seed)
         except AnyjepaError as error:
-            # Raised here it would arrive wrapped in a worker's traceback; carried over, it keeps its class and text.
+            # Raised here it would arrive wrapped in a worker's traceback; carried over, it keeps its class
+            # and text.
             return _Failure(type(error), str(error))
         index, peers = torch.from_numpy(request.indices.copy()), torch.from_numpy(request.peers.copy())
         return _Item(inputs, index, request.step, self.seed, peers)
@@ -185,7 +189,7 @@ def build_loader(
     pin_memory: bool | None = None,
     start_method: str | None = None,
 ) -> BatchLoader:
-    """A loader of finished micro-batches, ``accumulate`` per optimizer step; see the head of this file for their order.
+    """A loader of finished micro-batches, ``accumulate`` per step; their order: see the head of this file.
 
     Args:
         data: what to load, e.g. an ImageDataset.
@@ -198,7 +202,8 @@ def build_loader(
         accumulate: micro-batches per optimizer step.
         workers: processes that make batches; 0: make them here. Each uses one thread.
         pin_memory: put batches where a GPU fetches them fastest; None: when there is a GPU.
-        start_method: how workers are started, ``"fork"``, ``"spawn"`` or ``"forkserver"``; None: Python's choice.
+        start_method: how workers are started, ``"fork"``, ``"spawn"`` or ``"forkserver"``; None: Python's
+            choice.
 
     Raises:
         ConfigError: ``batch_size`` cannot be shared evenly.
@@ -221,10 +226,11 @@ def build_loader(
         num_workers=workers,
         collate_fn=_as_is,
         pin_memory=torch.cuda.is_available() if pin_memory is None else pin_memory,
-        # The stream is one pass over all epochs, so workers live as long as it does. Outliving it, they would be ended by
-        # the garbage collector, which waits five seconds for each.
+        # The stream is one pass over all epochs, so workers live as long as it does. Outliving it, they would
+        # be ended by the garbage collector, which waits five seconds for each.
         persistent_workers=False,
         multiprocessing_context=start_method if workers > 0 else None,
-        # DataLoader draws a seed for its workers; from here, so that it does not advance torch's global generator.
+        # DataLoader draws a seed for its workers; from here, so that it does not advance torch's global
+        # generator.
         generator=torch.Generator().manual_seed(0),
     )

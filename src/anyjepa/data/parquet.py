@@ -25,8 +25,8 @@ LABEL_NAMES = ("label", "labels", "target", "class", "y")
 class ParquetSource(Source):
     """Rows of one or more parquet files, in the order of the files.
 
-    The encoded column lies in memory once (forked workers share it) and is decoded image by image. A data set larger than
-    memory belongs in a folder of image files.
+    The encoded column lies in memory once (forked workers share it) and is decoded image by image. A data set
+    larger than memory belongs in a folder of image files.
 
     Args:
         files: the parquet files; all must have the columns.
@@ -137,8 +137,8 @@ def _image_column(schema: pa.Schema, given: str | None, file: Path) -> str:
     if paths and not binary:
         return paths[0]
     raise DataError(
-        f"{file}: which column holds the images? Expected bytes, {{bytes, path}} or paths in a column named one of"
-        f" {', '.join(IMAGE_NAMES)}; name yours with image_column. Columns: {', '.join(names)}"
+        f"{file}: which column holds the images? Expected bytes, {{bytes, path}} or paths in a column named"
+        f" one of {', '.join(IMAGE_NAMES)}; name yours with image_column. Columns: {', '.join(names)}"
     )
 
 

@@ -48,8 +48,8 @@ class DataReport:
 
     @property
     def default_size(self) -> tuple[int, int]:
-        """The (height, width) to train at when none is given: the images' own if they all agree and are at most 224, else a
-        square of the median shorter side, at most 224, in steps of 16."""
+        """The (height, width) to train at when none is given: the images' own if they all agree and are at
+        most 224, else a square of the median shorter side, at most 224, in steps of 16."""
         if self.smallest == self.largest and max(self.largest) <= LARGEST_DEFAULT:
             return self.largest
         side = min(self.shorter_side, LARGEST_DEFAULT)
@@ -76,7 +76,8 @@ class DataReport:
         if self.values[0] < 0 or self.values[1] > 1:
             low, high = self.values
             lines.append(
-                f"attention: values reach from {low:.4g} to {high:.4g}; scale them to 0..1 or set mean and std"
+                f"attention: values reach from {low:.4g} to {high:.4g};"
+                " scale them to 0..1 or set mean and std"
             )
         if self.broken:
             lines.append(f"broken: {len(self.broken)} of the images looked at; {self.broken[0]}")

@@ -33,11 +33,12 @@ def open_source(
     """The images behind a path or a builtin name.
 
     Args:
-        path: a folder of images at any nesting; a ``.parquet`` file or a folder of them; a ``.npy`` or ``.npz`` array;
-            ``"digits"``, ``"digits:train"`` or ``"digits:test"``.
-        labels: read the labels too; they must then exist. A folder's labels are the directories around the images.
-        channels: 1 (grey) or 3 (colour) for encoded images; None: 1 when all looked at are grey, else 3; for arrays as
-            stored.
+        path: a folder of images at any nesting; a ``.parquet`` file or a folder of them; a ``.npy`` or
+            ``.npz`` array; ``"digits"``, ``"digits:train"`` or ``"digits:test"``.
+        labels: read the labels too; they must then exist. A folder's labels are the directories around the
+            images.
+        channels: 1 (grey) or 3 (colour) for encoded images; None: 1 when all looked at are grey, else 3; for
+            arrays as stored.
         image_column: column of the images in parquet files; None: found.
         label_column: column of the labels in parquet files; None: found.
         limit: use that many images, evenly spread over all; None: all.

@@ -1,7 +1,8 @@
 """Random resized crops and centre crops of whole batches.
 
-The augmentation of I-JEPA (arXiv 2301.08243, official configs): a crop of random area and aspect, resized with an
-antialiased bilinear filter; no flip, no colour change, no blur. Every draw is a pure function of (seed, step, sample).
+The augmentation of I-JEPA (arXiv 2301.08243, official configs): a crop of random area and aspect, resized
+with an antialiased bilinear filter; no flip, no colour change, no blur. Every draw is a pure function of
+(seed, step, sample).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ Integers = np.ndarray | Sequence[int]
 """(B,) whole numbers, one per sample."""
 
 TRIES = 10
-"""Crops drawn before the centre crop is taken instead; of torchvision's RandomResizedCrop, which I-JEPA uses."""
+"""Crops drawn before the centre crop is taken; of torchvision's RandomResizedCrop, which I-JEPA uses."""
 
 _SMALL = 32  # sides up to which matrix products beat one interpolation per image (measured)
 
@@ -36,8 +37,8 @@ def crop_boxes(
 ) -> Int[np.ndarray, "B 4"]:
     """Random crops as rows (top, left, height, width) in pixels, all inside their images.
 
-    The area is uniform in ``scale`` times the image's, the logarithm of width/height uniform in that of ``aspect``; the
-    first of 10 draws that fits is taken, else the largest centred crop of an allowed aspect.
+    The area is uniform in ``scale`` times the image's, the logarithm of width/height uniform in that of
+    ``aspect``; the first of 10 draws that fits is taken, else the largest centred crop of an allowed aspect.
 
     Args:
         seed: seed of the run.
@@ -81,7 +82,7 @@ def flips(seed: int, step: int, index: Integers) -> Bool[np.ndarray, "B"]:
 
 
 def resize_centre(images: Sequence[Tensor], size: tuple[int, int]) -> Float[Tensor, "B C H W"]:
-    """The middle of every image at ``size`` (height, width): shorter side resized, longer side cut. Units as crop_resize."""
+    """The middle of every image at ``size`` (height, width): shorter side resized, longer cut. 0..255."""
     heights, widths = [image.shape[1] for image in images], [image.shape[2] for image in images]
     return crop_resize(images, centre_boxes(heights, widths, size[1] / size[0]), size)
 
@@ -91,8 +92,8 @@ def crop_resize(
 ) -> Float[Tensor, "B C H W"]:
     """Cut and resize with torch's antialiased bilinear filter.
 
-    Which of two equal computations is used depends on each image's own size alone, so a sample comes out the same in
-    whatever company it is drawn.
+    Which of two equal computations is used depends on each image's own size alone, so a sample comes out the
+    same in whatever company it is drawn.
 
     Args:
         images: B tensors (C, h, w), uint8 in 0..255 or floats in 0..1, of any sizes.
@@ -102,12 +103,13 @@ def crop_resize(
     Returns:
         float32, 0 is black and 255 is white.
     """
-    # Plain NumPy around the resize: torch would start its threads for a millisecond of work and wait for them on a busy
-    # machine.
+    # Plain NumPy around the resize: torch would start its threads for a millisecond of work and wait for them
+    # on a busy machine.
     out = np.empty((len(images), images[0].shape[0], *size), dtype=np.float32)
     alike: dict[tuple[torch.dtype, torch.Size], list[int]] = {}
     for row, image in enumerate(images):
-        # torch 2.13 leaves the rows unfiltered in results one pixel wide, so those are computed here at any size.
+        # torch 2.13 leaves the rows unfiltered in results one pixel wide, so those are computed here at any
+        # size.
         if max(*image.shape[1:], *size) <= _SMALL or size[1] == 1:
             alike.setdefault((image.dtype, image.shape), []).append(row)
             continue
@@ -125,8 +127,8 @@ def crop_resize(
 
 
 def _matrix_resize(stack: np.ndarray, boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    # (B, h, w, C) -> (B, C, H, W). NumPy's product and not torch's: it takes the matrices one by one, so that neither the
-    # batch nor the number of threads nor torch's float32 precision setting changes a bit.
+    # (B, h, w, C) -> (B, C, H, W). NumPy's product and not torch's: it takes the matrices one by one, so that
+    # neither the batch nor the number of threads nor torch's float32 precision setting changes a bit.
     count, h, w, c = stack.shape
     rows = _filter(boxes[:, 0], boxes[:, 2], h, size[0]) @ stack.reshape(count, h, w * c)
     rows = rows.reshape(count, size[0], w, c).transpose(0, 3, 1, 2).reshape(count, c * size[0], w)
