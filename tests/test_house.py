@@ -17,6 +17,10 @@ from types import ModuleType
 from typing import Protocol
 
 import pytest
+import torch
+from jaxtyping import TypeCheckError
+
+import anyjepa
 
 ROOT = Path(__file__).parent.parent
 SRC = ROOT / "src"
@@ -281,3 +285,9 @@ def test_the_wheel_ships_types_licence_and_nothing_else(tmp_path):
     assert "anyjepa/py.typed" in shipped and any(f.endswith("licenses/LICENSE") for f in shipped)
     assert {str(f.relative_to(SRC)) for f in FILES} <= shipped
     assert {f.split("/")[0].split("-")[0] for f in shipped} == {"anyjepa"}
+
+
+def test_the_tests_check_shapes():
+    """The import hook of conftest.py is at work: a batch whose axes do not agree cannot be made."""
+    with pytest.raises(TypeCheckError):
+        anyjepa.Batch(torch.zeros(2, 3, 4, 4), torch.arange(3))
