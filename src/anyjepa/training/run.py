@@ -1,0 +1,123 @@
+"""From a config to a trained encoder, and on from wherever a run was interrupted."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from anyjepa.config import to_dict
+from anyjepa.contract import Method
+from anyjepa.data import ImageConfig, ImageDataset, Source, build_loader, inspect, open_source
+from anyjepa.errors import CheckpointError, ConfigError, DataError
+from anyjepa.randomness import derive_seed
+from anyjepa.registry import entry
+from anyjepa.training.checkpoint import find_checkpoints, latest, step_of
+from anyjepa.training.loop import TrainResult, train
+from anyjepa.training.module import LoaderFactory
+from anyjepa.training.run_config import RunConfig
+from anyjepa.training.run_dir import CONFIG, first_process, prepare, read_info, write_info
+
+
+def pretrain(config: RunConfig, *, overwrite: bool = False) -> TrainResult:
+    """Look at the data, fill in what the config leaves open, and train into ``config.out``.
+
+    Raises:
+        ConfigError: the directory holds a run, or settings do not fit each other, the data or the machine.
+        DataError: the data cannot be read.
+    """
+    run = Path(config.out)
+    if first_process():
+        prepare(run, overwrite)
+    source = _open(config)
+    report = inspect(source)
+    size = ImageConfig.sides(config.images.size or report.default_size)
+    model = config.model
+    if config.images.size and getattr(model, "image_size", size) is None:
+        model = replace(model, image_size=size)
+    if hasattr(model, "fit"):
+        model = model.fit((source.channels, *size))
+    method = _build(replace(config, model=model))
+    shape = method.input_shape()
+    if config.images.size and shape[1:] != size:
+        raise ConfigError(f"images.size={size}, but the model expects {shape[1:]}: leave one of the two out")
+    images = replace(config.images, size=(shape[1], shape[2]), channels=source.channels)
+    config = replace(config, model=method.config, images=images)
+    dataset = ImageDataset(source, images)
+    _check(method, dataset)
+    if first_process():
+        print(report)
+        if hasattr(model, "summary"):
+            print(model.summary())
+        write_info(run, samples=len(source))
+        config.save(run / CONFIG)  # last: a directory with a config is a run that can be resumed
+    return train(method, _loader(config, dataset), config.train, run, content=to_dict(config), resume=True)
+
+
+def resume(run: str | Path) -> TrainResult:
+    """Go on with a run from its newest whole checkpoint; from the start when there is none yet.
+
+    Raises:
+        CheckpointError: this is not a run directory, or its checkpoints belong to another model.
+        DataError: the data cannot be read, or are not as many as when the run began.
+    """
+    run = Path(run)
+    if not (run / CONFIG).is_file():
+        raise CheckpointError(f"{run} is not a run directory: it has no {CONFIG}")
+    config = RunConfig.load(run / CONFIG)
+    steps = config.model.optim.steps
+    newest = find_checkpoints(run)[:1]
+    if newest and step_of(newest[0]) == steps and latest(run) == newest[0]:
+        if first_process():
+            print(f"{run} is finished: all {steps} steps are done")
+        return TrainResult(run, steps, steps, newest[0])
+    source = _open(config)
+    before = read_info(run).get("samples")
+    if before not in (None, len(source)):
+        raise DataError(
+            f"{config.data} has {len(source)} samples, it had {before} when the run began: an exact resume needs the same data"
+        )
+    method, dataset = _build(config), ImageDataset(source, config.images)
+    _check(method, dataset)
+    return train(method, _loader(config, dataset), config.train, run, content=to_dict(config), resume=True)
+
+
+def _open(config: RunConfig) -> Source:
+    images = config.images
+    return open_source(
+        config.data,
+        channels=images.channels,
+        image_column=images.image_column,
+        label_column=images.label_column,
+        limit=images.limit,
+    )
+
+
+def _build(config: RunConfig) -> Method:
+    # For methods that draw their first weights from the global generator: all processes must draw the same.
+    torch.manual_seed(derive_seed(config.train.seed, "init"))
+    return entry(config.method).method(config.model)
+
+
+def _check(method: Method, dataset: ImageDataset) -> None:
+    if dataset.shape != method.input_shape():
+        raise ConfigError(
+            f"the data give samples of shape {dataset.shape}, the model expects {method.input_shape()} (channels, height, "
+            f"width): leave model.channels and model.image_size out to take them from the data"
+        )
+
+
+def _loader(config: RunConfig, dataset: ImageDataset) -> LoaderFactory:
+    train = config.train
+    return lambda start_step, rank, world: build_loader(
+        dataset,
+        seed=train.seed,
+        batch_size=train.batch_size,
+        steps=config.model.optim.steps,
+        start_step=start_step,
+        rank=rank,
+        world=world,
+        accumulate=train.accumulate,
+        workers=train.workers,
+    )
