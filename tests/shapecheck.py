@@ -2,11 +2,11 @@
 
 from typing import TextIO
 
-from beartype import BeartypeConf, BeartypeHintOverrides, beartype
+from beartype import BeartypeConf, FrozenDict, beartype
 
 check = beartype(
     conf=BeartypeConf(
         is_pep484_tower=True,  # an int is good where float is written
-        hint_overrides=BeartypeHintOverrides({TextIO: object}),  # pytest's captured streams lack some of its members
+        hint_overrides=FrozenDict({TextIO: object}),  # pytest's captured streams lack some of its members
     )
 )
