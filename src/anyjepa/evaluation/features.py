@@ -1,0 +1,153 @@
+"""One vector per image: from an encoder, or from the bare pixels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from anyjepa.contract import Method
+from anyjepa.data import ImageDataset, load_all
+from anyjepa.errors import ConfigError, DataError, nearest
+from anyjepa.randomness import derive_seed
+from anyjepa.registry import create
+
+Reader = Callable[[Tensor], Tensor]
+"""Normalised images (B, C, H, W) to vectors (B, F)."""
+
+MOST_PIXELS = 768
+"""Values the raw-pixel baseline keeps of an image (16 x 16 in colour): enough to lose nothing in linear probes, and quick."""
+
+POOLINGS = ("mean",)
+
+
+@dataclass(frozen=True)
+class Features:
+    """Vectors of the images that could be read, in the order of the data.
+
+    Attributes:
+        values: float32 array (n, F) of every reader, by its name.
+        labels: (n,) classes; None when the data were opened without labels.
+        index: (n,) position of each image in its source.
+    """
+
+    values: Mapping[str, Float[np.ndarray, "n _"]]
+    labels: Int[np.ndarray, "n"] | None
+    index: Int[np.ndarray, "n"]
+
+
+def encoder_reader(
+    method: Method,
+    *,
+    encoder: str = "target",
+    pooling: str = "mean",
+    layers: Sequence[int] = (-1,),
+    device: torch.device | str = "cpu",
+) -> Reader:
+    """Reads pooled features of a method, which is put into eval mode on ``device``.
+
+    Args:
+        method: the trained, or untrained, method.
+        encoder: ``"target"`` or ``"context"``.
+        pooling: ``"mean"`` over the tokens.
+        layers: blocks whose pooled features are joined, F = D * len(layers); -1 is the last one, after its norm.
+        device: where to compute.
+
+    Raises:
+        ConfigError: an unknown pooling, or no layers.
+    """
+    if pooling not in POOLINGS:
+        raise ConfigError(f"unknown pooling '{pooling}': {nearest(pooling, POOLINGS)}")
+    if not layers:
+        raise ConfigError("layers is empty: give at least one block, -1 for the last")
+    method = method.eval().to(device)
+
+    def read(images: Tensor) -> Tensor:
+        images = images.to(device)
+        try:
+            pooled = [method.encode(images, encoder=encoder, layer=layer).pooled for layer in layers]
+        except IndexError:
+            raise ConfigError(
+                f"layers={tuple(layers)} are not all in the encoder: -1 is its last block"
+            ) from None
+        return torch.cat(pooled, dim=1)
+
+    return read
+
+
+def untrained(method: Method, seed: int) -> Method:
+    """A method of the same config with fresh random weights: what the architecture alone is worth."""
+    config: Any = method.config
+    draw = derive_seed(seed, "evaluation/untrained")
+    if is_dataclass(config) and any(field.name == "seed" for field in fields(config)):
+        config = replace(config, seed=draw)  # type: ignore[type-var]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(draw)
+        return create(method.name, config)
+
+
+def pixel_reader(shape: Sequence[int], most: int = MOST_PIXELS) -> Reader:
+    """Reads the pixels the encoder is given, flattened.
+
+    Args:
+        shape: (C, H, W) of the images.
+        most: images of more values than this are averaged over areas until they have at most that many.
+    """
+    channels, height, width = shape
+    shrink = min(1.0, math.sqrt(most / (channels * height * width)))
+    size = (max(1, int(height * shrink)), max(1, int(width * shrink)))
+
+    def read(images: Tensor) -> Tensor:
+        return (images if shrink == 1.0 else F.adaptive_avg_pool2d(images, size)).flatten(1)
+
+    return read
+
+
+def extract(
+    readers: Mapping[str, Reader],
+    dataset: ImageDataset,
+    *,
+    indices: Sequence[int] | np.ndarray | None = None,
+    batch_size: int = 256,
+    progress: Callable[[int, int], None] | None = None,
+) -> Features:
+    """Vectors of all images, decoded once for all readers; images are never all in memory.
+
+    Args:
+        readers: what to read, by name.
+        dataset: the images; the middle of each is used, nothing is random. Broken ones are left out.
+        indices: which images; None: all.
+        batch_size: images per forward pass.
+        progress: called with (images done, images in all) after each batch.
+
+    Raises:
+        DataError: not one image can be read.
+    """
+    if batch_size < 1:
+        raise ConfigError(f"batch_size must be at least 1, got {batch_size}")
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in readers}
+    labels: list[np.ndarray] = []
+    index: list[np.ndarray] = []
+    total = len(dataset) if indices is None else len(indices)
+    done = 0
+    with torch.inference_mode():
+        for loaded in load_all(dataset, indices, batch_size):
+            for name, read in readers.items():
+                parts[name].append(read(loaded.images).float().cpu().numpy())
+            index.append(loaded.index.numpy())
+            if loaded.labels is not None:
+                labels.append(loaded.labels.numpy())
+            done += len(loaded.index)
+            if progress is not None:
+                progress(done, total)
+    if not index:
+        raise DataError("there is no image to read features of")
+    values = {name: np.concatenate(part) for name, part in parts.items()}
+    return Features(values, np.concatenate(labels) if labels else None, np.concatenate(index))
