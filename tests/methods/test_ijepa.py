@@ -142,6 +142,15 @@ def test_initial_weights():
     )
 
 
+@pytest.mark.parametrize("patch, channels, std", [(16, 3, 0.02), (4, 3, 0.08), (8, 1, 0.02 * 12**0.5)])
+def test_tokens_start_at_the_size_they_have_in_the_paper(patch, channels, std):
+    method = create("ijepa", size="tiny", image_size=[16 * patch] * 2, patch_size=patch, channels=channels)
+    weight = method.context_encoder.tokenizer.proj.weight
+    assert weight.std().item() == pytest.approx(std, rel=0.03)
+    plain = create("ijepa", size="tiny", image_size=[16 * patch] * 2, patch_size=patch, patch_std=0.02)
+    assert plain.context_encoder.tokenizer.proj.weight.std().item() == pytest.approx(0.02, rel=0.03)
+
+
 def test_mask_token_is_decayed_and_biases_are_not():
     decay, plain = build().parameter_groups()
     assert any(p.shape == (1, 1, 16) for p in decay["params"]) and all(p.ndim == 1 for p in plain["params"])
