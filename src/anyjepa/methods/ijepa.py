@@ -28,7 +28,7 @@ from anyjepa.masking.random import RandomMaskConfig, random_masks
 from anyjepa.nn.predictor import Predictor
 from anyjepa.nn.transformer import Block, Encoder, initialise
 from anyjepa.objectives.distances import distance
-from anyjepa.objectives.regularizers import regularizer
+from anyjepa.objectives.regularizers import RegularizerConfig, regularize
 from anyjepa.objectives.targets import TargetRule
 from anyjepa.registry import register
 from anyjepa.schedules import OptimConfig, ema_momentum
@@ -98,10 +98,8 @@ class IJEPAConfig:
     """Layer norm without affine on the targets (eps 1e-5; in the code, not in the text)."""
     distance: Literal["smooth_l1", "l1", "l2", "cosine"] = "smooth_l1"
     """Distance to the targets (code: smooth L1; text: squared L2)."""
-    regularizer: Literal["none", "variance"] = "none"
-    """Regularizer on the pooled context representations (none in the paper)."""
-    regularizer_weight: float = 1.0
-    """Weight of the regularizer in the loss."""
+    regularizer: RegularizerConfig = field(default_factory=RegularizerConfig)
+    """Regularizer on the context representations (none in the paper)."""
     seed: int = 0
     """Seed of the initial weights, and of the masks of a bare tensor."""
     optim: OptimConfig = field(default_factory=OptimConfig)
@@ -257,9 +255,9 @@ class IJEPA(Method):
 
         prediction = distance(self.config.distance)(predicted.float(), target.float())
         loss, losses = prediction, {"prediction": prediction.detach()}
-        if (penalty := regularizer(self.config.regularizer)) is not None:
-            term = penalty(_pool(context.float(), masks.context_valid))
-            loss, losses["regularizer"] = prediction + self.config.regularizer_weight * term, term.detach()
+        term = regularize(self.config.regularizer, context.float(), masks.context_valid)
+        if term is not None:
+            loss, losses["regularizer"] = prediction + self.config.regularizer.weight * term, term.detach()
         return Output(loss, losses, context, predicted, target, masks)
 
     def after_step(self, step: int) -> None:
@@ -307,11 +305,3 @@ def _gather(x: Tensor, where: Tensor) -> Tensor:
     """(B, U, D) at (B, M, P) -> (B, M, P, D)."""
     b, m, p = where.shape
     return x.gather(1, where.view(b, m * p, 1).expand(-1, -1, x.shape[-1])).view(b, m, p, -1)
-
-
-def _pool(x: Tensor, valid: Tensor | None) -> Tensor:
-    """Mean over the tokens that are not padding."""
-    if valid is None:
-        return x.mean(dim=1)
-    weight = valid.unsqueeze(-1).to(x.dtype)
-    return (x * weight).sum(dim=1) / weight.sum(dim=1)
