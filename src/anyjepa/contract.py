@@ -57,6 +57,7 @@ class Masks:
     context_valid: Bool[Tensor, "B K"] | None = None
 
     def to(self, device: torch.device | str) -> Masks:
+        """The same masks on ``device``."""
         valid = self.context_valid
         return Masks(
             self.context.to(device, non_blocking=True),

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from jsonargparse import SUPPRESS, ArgumentParser, set_parsing_settings
+from jsonargparse import ArgumentParser, set_parsing_settings
 
 from anyjepa.config import read_yaml
 from anyjepa.errors import ConfigError, nearest
@@ -100,7 +100,7 @@ def pretrain_parser(method: str, groups: dict[str, type]) -> ArgumentParser:
     parser.add_argument(
         "--config", action="config", help="YAML file with any of the keys below; options after it win"
     )
-    parser.add_argument("--method", default=method, help=SUPPRESS)
+    parser.add_argument("--method", default=method, help="the method a config file is for")
     parser.add_argument(
         "--data", type=str | None, default=None, help="folder, .parquet, .npy, .npz, or 'digits'"
     )
