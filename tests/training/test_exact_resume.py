@@ -89,6 +89,7 @@ def test_a_polite_signal_ends_with_a_checkpoint(tmp_path, toy_reference, number,
     run = tmp_path / "run"
     process = start(toy_run, run, False, None, 2, 0.1)
     wait_for(lambda: lines(run) >= 6, process)
+    time.sleep(0.05)  # into the nap, which is in the middle of an update
     kill(process, number, group)
     assert process.exitcode == 0
     step = step_of(find_checkpoints(run)[0])

@@ -1,0 +1,53 @@
+"""The allocator setting keeps memory, and keeps out of the way of a user's own settings."""
+
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+
+needs_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc")
+
+FAULTS = """
+import resource
+import torch
+from anyjepa.training.allocator import tune_allocator
+changed = tune_allocator()
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(3):
+    torch.ones(2**24)
+before = faults()
+for _ in range(5):
+    torch.ones(2**24)
+print(int(changed), faults() - before)
+"""
+
+
+def run(**environment):
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "GLIBC_", "ANYJEPA_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", FAULTS], env=kept | environment, capture_output=True, text=True, check=True
+    )
+    changed, faults = done.stdout.split()
+    return bool(int(changed)), int(faults)
+
+
+@needs_glibc
+def test_freed_blocks_are_used_again():
+    changed, tuned = run()
+    assert changed
+    changed, default = run(ANYJEPA_ALLOCATOR="default")
+    assert not changed
+    assert default > 2**24 * 4 * 5 / 2**21  # at least one fault per 2 MB page and block
+    assert tuned < default / 10
+
+
+@needs_glibc
+@pytest.mark.parametrize(
+    "environment", [{"MALLOC_ARENA_MAX": "2"}, {"GLIBC_TUNABLES": "glibc.malloc.trim_threshold=131072"}]
+)
+def test_settings_of_the_user_win(environment):
+    changed, _ = run(**environment)
+    assert not changed
