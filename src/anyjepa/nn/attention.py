@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from anyjepa.nn.linear import Linear
 from anyjepa.nn.positions import Rotary, rotate
 
 Keep = slice | Int[Tensor, "B Q"]
@@ -25,10 +26,10 @@ class Attention(nn.Module):
     def __init__(self, dim: int, heads: int, *, qkv_bias: bool = True) -> None:
         super().__init__()
         self.heads = heads
-        self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
-        self.proj = nn.Linear(dim, dim)
+        self.qkv = Linear(dim, 3 * dim, bias=qkv_bias)
+        self.proj = Linear(dim, dim)
 
-    def project(self, x: Float[Tensor, "B N D"]) -> Float[Tensor, "B N E"]:
+    def project(self, x: Float[Tensor, "*rows D"]) -> Float[Tensor, "*rows E"]:
         """Queries, keys and values of all tokens, side by side (E = 3 D)."""
         return self.qkv(x)
 
@@ -39,6 +40,7 @@ class Attention(nn.Module):
         valid: Bool[Tensor, "B N"] | None = None,
         rotary: Rotary | None = None,
         keep: Keep | None = None,
+        residual: Float[Tensor, "B Q D"] | None = None,
     ) -> Float[Tensor, "B Q D"]:
         """Attention output from projected tokens.
 
@@ -47,15 +49,17 @@ class Attention(nn.Module):
             valid: False where a token is padding: nobody attends to it.
             rotary: angles of the tokens, applied to queries and keys.
             keep: tokens whose output is wanted; all still serve as keys and values.
+            residual: added to the output.
         """
-        q, k, v = qkv.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        # Three slices rather than one 5-D permutation: backward then joins the three gradients in one copy, not two.
+        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in qkv.chunk(3, dim=-1))
         if rotary is not None:
             q, k = rotate(q, rotary), rotate(k, rotary)
         if keep is not None:
             q = take(q.transpose(1, 2).flatten(2), keep).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         mask = None if valid is None else valid[:, None, None, :]
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        return self.proj(out.transpose(1, 2).flatten(2))
+        return self.proj(out.transpose(1, 2).flatten(2), residual=residual)
 
     def forward(
         self,

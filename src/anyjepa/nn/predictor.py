@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from anyjepa.contract import Layout
 from anyjepa.nn.attention import Attention
+from anyjepa.nn.linear import Linear
 from anyjepa.nn.positions import sincos_table
 from anyjepa.nn.transformer import Block
 
@@ -38,13 +40,13 @@ class Predictor(nn.Module):
         eps: float = 1e-6,
     ) -> None:
         super().__init__()
-        self.embed = nn.Linear(dim, width)
+        self.embed = Linear(dim, width)
         self.mask_token = nn.Parameter(torch.empty(1, 1, width))
         nn.init.trunc_normal_(self.mask_token, std=0.02)
         self.register_buffer("positions", sincos_table(layout.grid, width), persistent=False)
         self.blocks = nn.ModuleList(Block(width, heads, mlp_ratio=mlp_ratio, eps=eps) for _ in range(depth))
         self.norm = nn.LayerNorm(width, eps=eps)
-        self.proj = nn.Linear(width, dim)
+        self.proj = Linear(width, dim)
 
     def forward(
         self,
@@ -70,17 +72,19 @@ class Predictor(nn.Module):
             valid = torch.cat((self._per_block(valid, m), valid.new_ones(b * m, p)), dim=1)
         last = len(self.blocks) - 1
         for i, block in enumerate(self.blocks):
-            # Exact savings: the context enters the first block alike for all M blocks, so it is projected once; nobody
-            # reads the context that leaves the last block, so only the asked tokens go through it.
-            qkv = self._first_projection(seen, asked, m) if i == 0 else None
+            # Exact savings: what enters the first block is the same context for all M blocks, and the same token wherever
+            # a position is asked for, so each is projected once; nobody reads the context that leaves the last block, so
+            # only the asked tokens go through it.
+            qkv = self._first_projection(seen, targets) if i == 0 else None
             x = block(x, valid=valid, qkv=qkv, keep=slice(-p, None) if i == last else None)
         return self.proj(self.norm(x)).unflatten(0, (b, m))
 
-    def _first_projection(self, seen: Tensor, asked: Tensor, m: int) -> Tensor:
+    def _first_projection(self, seen: Tensor, targets: Tensor) -> Tensor:
         block: Block = self.blocks[0]  # type: ignore[assignment]
         attention: Attention = block.attn
-        shared = self._per_block(attention.project(block.norm1(seen)), m)
-        return torch.cat((shared, attention.project(block.norm1(asked))), dim=1)
+        shared = self._per_block(attention.project(block.norm1(seen)), targets.shape[1])
+        table = attention.project(block.norm1(self.mask_token[0] + self.positions))
+        return torch.cat((shared, F.embedding(targets.flatten(0, 1), table)), dim=1)
 
     @staticmethod
     def _per_block(x: Tensor, m: int) -> Tensor:

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from anyjepa.nn.attention import Attention, Keep, take
+from anyjepa.nn.linear import Linear
 from anyjepa.nn.positions import Positions, Rotary, rotary_table
 from anyjepa.tokenizers.patches import PatchTokenizer
 
@@ -19,12 +20,14 @@ class Mlp(nn.Module):
 
     def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(dim, hidden)
-        self.fc2 = nn.Linear(hidden, dim)
+        self.fc1 = Linear(dim, hidden)
+        self.fc2 = Linear(hidden, dim)
 
-    def forward(self, x: Float[Tensor, "*shape D"]) -> Float[Tensor, "*shape D"]:
-        """Token-wise network; input and output (..., D)."""
-        return self.fc2(F.gelu(self.fc1(x)))
+    def forward(
+        self, x: Float[Tensor, "*shape D"], *, residual: Float[Tensor, "*shape D"] | None = None
+    ) -> Float[Tensor, "*shape D"]:
+        """Token-wise network, plus ``residual``; all (..., D)."""
+        return self.fc2(self.fc1(x, gelu=True), residual=residual)
 
 
 class DropPath(nn.Module):
@@ -34,9 +37,14 @@ class DropPath(nn.Module):
         super().__init__()
         self.rate = rate
 
+    @property
+    def idle(self) -> bool:
+        """Whether it passes everything on unchanged."""
+        return self.rate == 0.0 or not self.training
+
     def forward(self, x: Float[Tensor, "B N D"]) -> Float[Tensor, "B N D"]:
         """``x`` with whole samples set to zero in training."""
-        if self.rate == 0.0 or not self.training:
+        if self.idle:
             return x
         alive = torch.empty(x.shape[0], 1, 1, device=x.device, dtype=x.dtype).bernoulli_(1.0 - self.rate)
         return x * alive / (1.0 - self.rate)
@@ -82,8 +90,12 @@ class Block(nn.Module):
         """
         if qkv is None:
             qkv = self.attn.project(self.norm1(x))
-        attended = self.attn.attend(qkv, valid=valid, rotary=rotary, keep=keep)
-        x = (x if keep is None else take(x, keep)) + self.drop_path(attended)
+        if keep is not None:
+            x = take(x, keep)
+        if self.drop_path.idle:
+            x = self.attn.attend(qkv, valid=valid, rotary=rotary, keep=keep, residual=x)
+            return self.mlp(self.norm2(x), residual=x)
+        x = x + self.drop_path(self.attn.attend(qkv, valid=valid, rotary=rotary, keep=keep))
         return x + self.drop_path(self.mlp(self.norm2(x)))
 
 
