@@ -16,11 +16,11 @@ from anyjepa.training.allocator import tune_allocator
 changed = tune_allocator()
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(3):
-    torch.ones(2**24)
-before = faults()
 for _ in range(5):
-    torch.ones(2**24)
+    torch.ones(2**22)
+before = faults()
+for _ in range(20):
+    torch.ones(2**22)
 print(int(changed), faults() - before)
 """
 
@@ -40,8 +40,8 @@ def test_freed_blocks_are_used_again():
     assert changed
     changed, default = run(ANYJEPA_ALLOCATOR="default")
     assert not changed
-    assert default > 2**24 * 4 * 5 / 2**21  # at least one fault per 2 MB page and block
-    assert tuned < default / 10
+    assert default > 2**22 * 4 * 20 / 2**21  # at least one fault per 2 MB page and block
+    assert tuned < default / 2  # the heap may still grow once or twice
 
 
 @needs_glibc
