@@ -161,7 +161,10 @@ class Method(nn.Module):
         raise NotImplementedError
 
     def compile_units(self) -> Iterable[nn.Module]:
-        """The repeated modules that ``--train.compile`` compiles one by one (cheap, and free of recompilation)."""
+        """The repeated modules that are compiled one by one, and that FSDP shards one by one.
+
+        Only modules whose parameters nobody uses but their own forward.
+        """
         return ()
 
     def parameter_groups(self) -> list[dict[str, Any]]:

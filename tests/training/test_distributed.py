@@ -124,10 +124,7 @@ def ijepa_run(run: Path, strategy: str, devices: int) -> None:
     pretrain(RunConfig.from_mapping(values | dict(train=config)))
 
 
-BYPASS = "compile_units lists the predictor's first block, whose parts are also used outside of its forward"
-
-
-@pytest.mark.parametrize("strategy", ["ddp", pytest.param("fsdp", marks=pytest.mark.xfail(reason=BYPASS))])
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_ijepa_in_two_processes_equals_one(tmp_path, strategy):
     finish(ijepa_run, tmp_path / "one", "auto", 1)
     in_two_processes(ijepa_run, tmp_path / "two", strategy, 2)

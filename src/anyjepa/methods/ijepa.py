@@ -278,8 +278,9 @@ class IJEPA(Method):
         return (self.config.channels or 0, *(self.config.image_size or ()))
 
     def compile_units(self) -> Iterable[nn.Module]:
-        """The transformer blocks."""
-        return [module for module in self.modules() if isinstance(module, Block)]
+        """The transformer blocks, but for the predictor's first: its projection is also used from outside of it."""
+        first = self.predictor.blocks[0]
+        return [module for module in self.modules() if isinstance(module, Block) and module is not first]
 
 
 def _shape(config: IJEPAConfig | None) -> tuple[int, int, int]:

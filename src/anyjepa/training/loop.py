@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from anyjepa.config import to_dict
 from anyjepa.contract import Method
 from anyjepa.errors import AnyjepaError
+from anyjepa.training.allocator import tune_allocator
 from anyjepa.training.checkpoint import find_checkpoints
 from anyjepa.training.config import TrainConfig
 from anyjepa.training.module import LoaderFactory, TrainingModule
@@ -69,6 +72,8 @@ def train(
         CheckpointError: the last checkpoint could not be written.
     """
     run = Path(run)
+    if not torch.cuda.is_available() or config.accelerator == "cpu":
+        tune_allocator()
     if first_process() and not resume:
         prepare(run, overwrite)
     if first_process() and not (run / INFO).exists():
