@@ -1,7 +1,55 @@
-"""anyjepa: joint-embedding predictive architectures for any data."""
+"""anyjepa: joint-embedding predictive architectures for any data.
 
-from anyjepa.contract import Batch, Masks, Method, Output, Representation
+The whole job in Python::
+
+    config = anyjepa.RunConfig.from_mapping({"method": "ijepa", "data": "photos/", "out": "runs/photos"})
+    anyjepa.pretrain(config)
+    method = anyjepa.load("runs/photos")
+    print(anyjepa.probe("runs/photos", "labelled/", "held-out/"))
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from anyjepa.contract import Batch, Layout, Masks, Method, Output, Representation
 from anyjepa.registry import create, names
 
+if TYPE_CHECKING:
+    from anyjepa.evaluation.probe import probe
+    from anyjepa.training import RunConfig, pretrain, resume
+    from anyjepa.training import load_method as load
+
 __version__ = "0.1.0"
-__all__ = ["Batch", "Masks", "Method", "Output", "Representation", "create", "names"]
+__all__ = [
+    "Batch",
+    "Layout",
+    "Masks",
+    "Method",
+    "Output",
+    "Representation",
+    "RunConfig",
+    "create",
+    "load",
+    "names",
+    "pretrain",
+    "probe",
+    "resume",
+]
+
+# Imported at first use: a method in a plain loop needs neither Lightning nor scikit-learn.
+_LATER = {
+    "RunConfig": ("anyjepa.training", "RunConfig"),
+    "load": ("anyjepa.training", "load_method"),
+    "pretrain": ("anyjepa.training", "pretrain"),
+    "probe": ("anyjepa.evaluation", "probe"),
+    "resume": ("anyjepa.training", "resume"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module 'anyjepa' has no attribute '{name}'")
+    module, attribute = _LATER[name]
+    return getattr(importlib.import_module(module), attribute)
