@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Literal
 
 import numpy as np
@@ -29,7 +29,7 @@ from numpy.typing import ArrayLike, NDArray
 from anyjepa.contract import Layout, Masks
 from anyjepa.errors import ConfigError
 from anyjepa.masking.official import TRIES, official_multiblock
-from anyjepa.randomness import uniform
+from anyjepa.randomness import derive_seed, uniform
 
 
 @dataclass(frozen=True)
@@ -142,19 +142,22 @@ def multiblock(
     if config.compat == "official":
         return official_multiblock(config, layout, seed=seed, step=step, index=rows)
     grid = (layout.grid[0], layout.grid[1])
-    u = uniform(seed, "mask/size", step, 0, 3)[0]
+    u = [derive_seed(seed, "mask/size", step, i) * 2.0**-63 for i in range(3)]
     target = block_size(grid, _between(config.target_scale, u[0]), _between(config.target_aspect, u[1]))
     context = block_size(grid, _between(config.context_scale, u[2]), 1.0)
-    targets, allowed = _place(config, grid, target, context, seed, step, rows)
+    place = partial(_place, config, grid, target, context, seed, step)
+    # One call for all draws of a sample: two coordinates of each block, then a key of each token for the cut.
+    corners = 2 * config.targets + 2
+    draws = uniform(seed, "mask/blocks", step, rows, corners + layout.tokens)
+    targets, allowed = place(rows, draws[:, :corners])
     lengths = allowed.sum(axis=1)
     if config.truncate == "pad":
         return _padded(targets, allowed, lengths)
     shortest = int(lengths.min())
     if peers is not None and len(others := np.setdiff1d(np.asarray(peers), rows)):
-        shortest = min(
-            shortest, int(_place(config, grid, target, context, seed, step, others)[1].sum(axis=1).min())
-        )
-    keys = uniform(seed, "mask/cut", step, rows, layout.tokens)
+        _, theirs = place(others, uniform(seed, "mask/blocks", step, others, corners))
+        shortest = min(shortest, int(theirs.sum(axis=1).min()))
+    keys = draws[:, corners:]
     keys[~allowed] = 2.0
     kept = np.sort(np.argpartition(keys, shortest - 1, axis=1)[:, :shortest], axis=1)
     return Masks(torch.from_numpy(kept), torch.from_numpy(targets))
@@ -168,19 +171,19 @@ def _place(
     seed: int,
     step: int,
     rows: NDArray[np.int64],
+    u: NDArray[np.float64],
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Target indices (B, M, P) and the map (B, N) of the tokens a context may use."""
+    """Target indices (B, M, P) and the map (B, N) of the tokens a context may use, from draws (B, 2 M + 2)."""
     (height, width), m = grid, config.targets
-    u = uniform(seed, "mask/target", step, rows, 2 * m)
     top = (u[:, :m] * (height - target[0] + 1)).astype(np.int64)
-    left = (u[:, m:] * (width - target[1] + 1)).astype(np.int64)
+    left = (u[:, m : 2 * m] * (width - target[1] + 1)).astype(np.int64)
     inside = (np.arange(target[0])[:, None] * width + np.arange(target[1])[None, :]).reshape(-1)
     targets = (top * width + left)[:, :, None] + inside
 
     free = np.ones((len(rows), height * width), dtype=bool)
     if not config.allow_overlap:
         free[np.arange(len(rows))[:, None], targets.reshape(len(rows), -1)] = False
-    allowed = _rectangle(grid, context, uniform(seed, "mask/context", step, rows, 2)) & free
+    allowed = _rectangle(grid, context, u[:, 2 * m :]) & free
     keep = config.min_keep or 0
     short = np.flatnonzero(allowed.sum(axis=1) <= keep)
     attempt = 1
