@@ -219,3 +219,14 @@ def test_large_images_are_averaged_down_for_the_raw_baseline():
     assert values.shape[1] <= 768 and values.shape[1] > 500
     assert values.mean().item() == pytest.approx(images.mean().item(), rel=1e-2)
     assert torch.equal(pixel_reader((3, 64, 48), most=10**6)(images), images.flatten(1))
+
+
+def test_the_verdict_is_honest_both_ways(result):
+    from anyjepa.demo import verdict
+
+    def scored(features, value):
+        return replace(result.row(features), linear=(value, value))
+
+    worse = replace(result, rows=(scored("pretrained", 0.5), scored("untrained", 0.6), scored("raw", 0.2)))
+    assert "10.0 points worse than the same encoder untrained" in verdict(worse)
+    assert "30.0 points better than the raw pixels" in verdict(worse)

@@ -59,7 +59,8 @@ def fit_linear(
     """Fits a probe.
 
     The strength with the best accuracy on held-out training labels is taken (the largest of equals), and the probe is fitted
-    again on all of them. A fifth is held out, stratified; up to 1000 labels each fifth in turn.
+    again on all of them. A fifth is held out, stratified; up to 1000 labels each fifth in turn. Strengths are tried from the
+    largest down, until two in a row do worse than the best.
 
     Args:
         features, labels: training vectors and their classes.
@@ -81,42 +82,46 @@ def fit_linear(
     standard = (features - mean) / scale
 
     ordered = sorted(strengths, reverse=True)
-    strength = ordered[0]
-    if len(ordered) > 1:
-        strength = ordered[int(_validate(standard, labels, ordered, seed).argmax())]
+    strength = ordered[0] if len(ordered) == 1 else _validated(standard, labels, ordered, seed)
+    model = None
     # Weak regularisation converges slowly from zero: go there by way of the stronger ones.
-    model, converged = _path(standard, labels, [s for s in ordered if s >= strength])[-1]
+    for step in (s for s in ordered if s >= strength):
+        model, converged = _fit(standard, labels, step, model)
+    assert model is not None
     return LinearProbe(mean, scale, model, strength, converged)
 
 
-def _validate(
-    standard: np.ndarray, labels: np.ndarray, strengths: list[float], seed: int
-) -> Float[np.ndarray, "S"]:
-    """Correct held-out predictions of each strength."""
+def _validated(standard: np.ndarray, labels: np.ndarray, strengths: list[float], seed: int) -> float:
+    """The strength with the most correct held-out predictions; strengths come in falling order.
+
+    The search ends after two in a row that do worse than the best: weaker ones cost most and overfit more.
+    """
     fold = folds(labels, FOLDS, seed)
-    correct = np.zeros(len(strengths))
-    for held in range(FOLDS if len(labels) <= ALL_FOLDS_UP_TO else 1):
-        inside = fold != held
-        if len(np.unique(labels[inside])) < 2 or inside.all():
-            continue
-        for i, (model, _) in enumerate(_path(standard[inside], labels[inside], strengths)):
-            correct[i] += (model.predict(standard[~inside]) == labels[~inside]).sum()
-    return correct
-
-
-def _path(
-    standard: np.ndarray, labels: np.ndarray, strengths: list[float]
-) -> list[tuple[LogisticRegression, bool]]:
-    """A model of each strength, every one started from the one before, and whether it converged."""
-    found = []
-    start: LogisticRegression | None = None
+    splits = [fold != held for held in range(FOLDS if len(labels) <= ALL_FOLDS_UP_TO else 1)]
+    splits = [inside for inside in splits if not inside.all() and len(np.unique(labels[inside])) > 1]
+    models: list[LogisticRegression | None] = [None] * len(splits)
+    best, most, worse = strengths[0], -1, 0
     for strength in strengths:
-        model = LogisticRegression(C=1.0 / (strength * len(labels)), max_iter=ITERATIONS, warm_start=True)
-        if start is not None:
-            model.coef_, model.intercept_, model.classes_ = start.coef_, start.intercept_, start.classes_
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", ConvergenceWarning)
-            model.fit(standard, labels)
-        found.append((model, not any(issubclass(w.category, ConvergenceWarning) for w in caught)))
-        start = model
-    return found
+        correct = 0
+        for i, inside in enumerate(splits):
+            models[i], _ = _fit(standard[inside], labels[inside], strength, models[i])
+            correct += int((models[i].predict(standard[~inside]) == labels[~inside]).sum())  # type: ignore[union-attr]
+        worse = worse + 1 if correct < most else 0
+        if correct > most:
+            best, most = strength, correct
+        if worse == 2:
+            break
+    return best
+
+
+def _fit(
+    standard: np.ndarray, labels: np.ndarray, strength: float, start: LogisticRegression | None
+) -> tuple[LogisticRegression, bool]:
+    """A model, started from the weights of another, and whether it converged."""
+    model = LogisticRegression(C=1.0 / (strength * len(labels)), max_iter=ITERATIONS, warm_start=True)
+    if start is not None:
+        model.coef_, model.intercept_, model.classes_ = start.coef_, start.intercept_, start.classes_
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ConvergenceWarning)
+        model.fit(standard, labels)
+    return model, not any(issubclass(w.category, ConvergenceWarning) for w in caught)
