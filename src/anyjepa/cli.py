@@ -144,8 +144,7 @@ def demo(out: str) -> int:
     """``anyjepa demo``"""
     from anyjepa.demo import demo as show
 
-    show(out)
-    return 0
+    return 1 if show(out) is None else 0
 
 
 VERBS: dict[str, Callable[..., int]] = {"resume": resume, "probe": probe, "methods": methods, "demo": demo}

@@ -46,14 +46,18 @@ def setting(out: str | Path, *, seed: int = 0, steps: int = 300) -> RunConfig:
     )
 
 
-def demo(out: str | Path = "runs/demo") -> ProbeResult:
+def demo(out: str | Path = "runs/demo") -> ProbeResult | None:
     """Pretrains without labels, probes, prints the scores and what to try next. An old demo in ``out`` is replaced.
 
     Args:
         out: run directory.
+
+    Returns:
+        The scores; None when the pretraining was interrupted.
     """
     print("Pretraining I-JEPA on 1347 digits of 8 x 8 pixels. Their labels are not used.")
-    pretrain(setting(out), overwrite=True)
+    if not pretrain(setting(out), overwrite=True).finished:
+        return None
     print(f"\nReading its features with labels of the same digits, scored on {TEST}:\n")
     result = probe(out, TRAIN, TEST, labels=(FEW, None), seeds=(0, 1, 2))
     print(result)

@@ -17,11 +17,11 @@ changed = tune_allocator()
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(5):
-    step = [torch.ones(2**20) for _ in range(16)]
+    step = [torch.ones(12 * 2**20) for _ in range(3)]
     del step
 before = faults()
 for _ in range(20):
-    step = [torch.ones(2**20) for _ in range(16)]
+    step = [torch.ones(12 * 2**20) for _ in range(3)]
     del step
 print(int(changed), faults() - before)
 """
@@ -42,7 +42,7 @@ def test_freed_blocks_are_used_again():
     assert changed
     changed, default = run(ANYJEPA_ALLOCATOR="default")
     assert not changed
-    assert default > 20 * 16  # at least one fault per block
+    assert default > 20 * 3  # blocks above 32 MB are always new: at least one fault for each
     assert tuned < default / 2  # the heap may still grow once or twice
 
 
