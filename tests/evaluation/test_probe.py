@@ -230,3 +230,12 @@ def test_the_verdict_is_honest_both_ways(result):
     worse = replace(result, rows=(scored("pretrained", 0.5), scored("untrained", 0.6), scored("raw", 0.2)))
     assert "10.0 points worse than the same encoder untrained" in verdict(worse)
     assert "30.0 points better than the raw pixels" in verdict(worse)
+
+
+def test_a_demo_that_was_stopped_scores_nothing(monkeypatch, tmp_path):
+    from types import SimpleNamespace
+
+    import anyjepa.demo
+
+    monkeypatch.setattr(anyjepa.demo, "pretrain", lambda *_, **__: SimpleNamespace(finished=False))
+    assert anyjepa.demo.demo(tmp_path) is None

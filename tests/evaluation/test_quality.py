@@ -25,7 +25,7 @@ def runs(tmp_path_factory):
     found = []
     for seed in SEEDS:
         config = setting(tmp_path_factory.mktemp("quality") / str(seed), seed=seed, steps=100)
-        pretrain(replace(config, train=replace(config.train, batch_size=32)))
+        assert pretrain(replace(config, train=replace(config.train, batch_size=32))).finished
         found.append(config)
     return found
 
@@ -53,10 +53,10 @@ def test_predictions_know_their_image(tmp_path):
         regularizer=replace(base.model.regularizer, level="pooled"),
     )  # fmt: skip
     config = replace(base, model=model, images=replace(base.images, size=8))
-    pretrain(config)
+    assert pretrain(config).finished
     ratio = own_over_other(config)
     print(f"distance to the own target over that to another image's: {ratio:.4f}")
-    # Measured: 0.982. With targets shuffled over the batch: 1.000.
+    # Measured: 0.982. A sibling of it (wider start of the patches): 0.984, and 1.000 with targets shuffled over the batch.
     assert ratio < 0.992
 
 
