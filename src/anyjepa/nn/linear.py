@@ -7,6 +7,7 @@ with PyTorch and also adds the bias, a residual or a GELU while the result is st
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -58,9 +59,20 @@ def _onednn(x: Tensor, weight: Tensor) -> bool:
         and not torch.is_autocast_enabled("cpu")
         and x.numel() * weight.shape[0] >= SMALLEST
         and type(weight) in (nn.Parameter, Tensor)
-        and torch.backends.mkldnn.is_available()
-        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+        and _available()
     )
+
+
+@lru_cache(maxsize=1)
+def _available() -> bool:
+    """Whether this build of PyTorch has the operator, with the arguments we give it: it is not part of the public interface."""
+    try:
+        x = torch.ones(1, 1)
+        return (
+            _product(x, x, None, x, "none").item() == 2.0 and _product(x, x, x[0], None, "none").item() == 2.0
+        )
+    except (AttributeError, RuntimeError, TypeError):
+        return False
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None, residual: Tensor | None, after: str) -> Tensor:
