@@ -124,8 +124,16 @@ def probe(run: str, data: str, test: str | None, **options: Any) -> int:
     """``anyjepa probe RUN --data PATH``"""
     from anyjepa.evaluation.probe import probe as score
 
-    print(score(run, data, test, **options))
+    print(score(run, data, test, progress=_count, **options))
     return 0
+
+
+def _count(done: int, total: int) -> None:
+    """A line that counts images, on a terminal."""
+    if sys.stderr.isatty():
+        print(
+            f"\rreading images {done}/{total}", end="\n" if done >= total else "", file=sys.stderr, flush=True
+        )
 
 
 def methods() -> int:
