@@ -18,7 +18,8 @@ from anyjepa.registry import create, names
 
 if TYPE_CHECKING:
     from anyjepa.evaluation.probe import probe
-    from anyjepa.training import RunConfig, pretrain, resume
+    from anyjepa.pretraining import pretrain, resume
+    from anyjepa.training import RunConfig
     from anyjepa.training import load_method as load
 
 __version__ = "0.1.0"
@@ -42,9 +43,9 @@ __all__ = [
 _LATER = {
     "RunConfig": ("anyjepa.training", "RunConfig"),
     "load": ("anyjepa.training", "load_method"),
-    "pretrain": ("anyjepa.training", "pretrain"),
+    "pretrain": ("anyjepa.pretraining", "pretrain"),
     "probe": ("anyjepa.evaluation", "probe"),
-    "resume": ("anyjepa.training", "resume"),
+    "resume": ("anyjepa.pretraining", "resume"),
 }
 
 

@@ -93,9 +93,9 @@ def pretrain(arguments: list[str]) -> int:
     """``anyjepa pretrain [METHOD] --data PATH ...``"""
     from anyjepa.data import ImageConfig
     from anyjepa.options import parse_pretrain, split_method
+    from anyjepa.pretraining import pretrain as run
     from anyjepa.registry import entry
     from anyjepa.training import RunConfig, TrainConfig
-    from anyjepa.training.run import pretrain as run
 
     method, rest, overwrite = split_method(arguments)
     groups = {"model": entry(method).config, "images": ImageConfig, "train": TrainConfig}
@@ -115,7 +115,7 @@ def pretrain(arguments: list[str]) -> int:
 
 def resume(run: str) -> int:
     """``anyjepa resume RUN``"""
-    from anyjepa.training.run import resume as go_on
+    from anyjepa.pretraining import resume as go_on
 
     return 0 if go_on(run).finished else 1
 

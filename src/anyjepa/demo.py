@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from anyjepa.evaluation import ProbeResult, probe
-from anyjepa.training import RunConfig, pretrain
+from anyjepa.pretraining import pretrain
+from anyjepa.training import RunConfig
 
 TRAIN, TEST = "digits:train", "digits:test"
 FEW = 50

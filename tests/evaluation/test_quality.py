@@ -14,7 +14,8 @@ from anyjepa.contract import Batch, Masks
 from anyjepa.data import ImageDataset
 from anyjepa.demo import TEST, TRAIN, setting
 from anyjepa.evaluation import probe
-from anyjepa.training import load_method, pretrain
+from anyjepa.pretraining import pretrain
+from anyjepa.training import load_method
 
 pytestmark = pytest.mark.quality
 SEEDS = (0, 1)

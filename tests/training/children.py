@@ -13,7 +13,8 @@ from pathlib import Path
 import torch
 
 from anyjepa import registry
-from anyjepa.training import RunConfig, TrainConfig, pretrain, resume, train
+from anyjepa.pretraining import pretrain, resume
+from anyjepa.training import RunConfig, TrainConfig, train
 
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["children", "toy", "anyjepa.methods.ijepa", "lightning.pytorch"])

@@ -12,7 +12,8 @@ from children import rows
 
 from anyjepa.config import read_yaml
 from anyjepa.errors import CheckpointError, ConfigError, DataError
-from anyjepa.training import RunConfig, load_method, pretrain, resume
+from anyjepa.pretraining import pretrain, resume
+from anyjepa.training import RunConfig, load_method
 
 MODEL = dict(size="nano", dim=16, depth=1, heads=2, predictor_width=16, predictor_depth=1, patch_size=1)
 TRAIN = dict(batch_size=4, workers=0, log_every=1, checkpoint_every=2, accelerator="cpu")

@@ -3,7 +3,6 @@
 from anyjepa.training.checkpoint import load_method
 from anyjepa.training.config import TrainConfig
 from anyjepa.training.loop import TrainResult, train
-from anyjepa.training.run import pretrain, resume
 from anyjepa.training.run_config import RunConfig
 
-__all__ = ["RunConfig", "TrainConfig", "TrainResult", "load_method", "pretrain", "resume", "train"]
+__all__ = ["RunConfig", "TrainConfig", "TrainResult", "load_method", "train"]
