@@ -152,6 +152,17 @@ class Method(nn.Module):
     def after_step(self, step: int) -> None:
         """Called after the optimizer step number ``step`` (from 0): moving averages are updated here."""
 
+    def rescue(self) -> str | None:
+        """Switch on the method's own remedy against collapse, from the next step on, by a change of ``config``.
+
+        Called during training when a collapse is seen and the user has asked for it. It adds no parameters, and doing it again
+        changes nothing.
+
+        Returns:
+            What was done, in words; None when the method has no remedy, or has it on already.
+        """
+        return None
+
     def encode(self, x: Tensor, *, encoder: str = "target", layer: int = -1) -> Representation:
         """Representation of full inputs ``x`` (B, C, ...), nothing masked. The caller decides about gradients."""
         raise NotImplementedError

@@ -23,6 +23,7 @@ SHORT = {
     "--batch-size": "--train.batch_size",
     "--workers": "--train.workers",
     "--devices": "--train.devices",
+    "--on-collapse": "--train.on_collapse",
     "--precision": "--train.precision",
     "--seed": "--train.seed",
 }

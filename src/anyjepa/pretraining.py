@@ -12,6 +12,7 @@ from anyjepa.contract import Method
 from anyjepa.data import ImageConfig, ImageDataset, Source, build_loader, inspect, open_source
 from anyjepa.errors import CheckpointError, ConfigError, DataError
 from anyjepa.randomness import derive_seed
+from anyjepa.monitoring.examine import examine
 from anyjepa.registry import entry
 from anyjepa.training.checkpoint import find_checkpoints, latest, step_of
 from anyjepa.training.loop import TrainResult, train
@@ -71,7 +72,7 @@ def resume(run: str | Path) -> TrainResult:
     if newest and step_of(newest[0]) == steps and latest(run) == newest[0]:
         if first_process():
             print(f"{run} is finished: all {steps} steps are done")
-        return TrainResult(run, steps, steps, newest[0])
+        return TrainResult(run, steps, steps, newest[0], examine(run))
     source = _open(config)
     before = read_info(run).get("samples")
     if before not in (None, len(source)):

@@ -13,6 +13,7 @@ from children import losses, rows
 from toy import Toy, ToyConfig, toy_loader
 
 from anyjepa.errors import AnyjepaError, ConfigError, MissingExtraError
+from anyjepa.monitoring.examine import examine
 from anyjepa.schedules import OptimConfig, learning_rate, weight_decay
 from anyjepa.training import TrainConfig, train
 from anyjepa.training.checkpoint import find_checkpoints, latest, step_of
@@ -127,7 +128,8 @@ def test_a_loss_that_is_not_finite_ends_cleanly(tmp_path, log_every):
     ):
         train(Toy(ToyConfig(explode_at=6)), toy_loader(12), config, run)
     assert step_of(latest(run)) == 4
-    assert all(row["step"] <= 6 for row in rows(run))
+    assert rows(run)[-1]["step"] == 7 and rows(run)[-1]["loss"] is None
+    assert examine(run).verdict == "diverged"
     # With the cause gone, the run goes on from there.
     assert train(Toy(), toy_loader(12), config, run, resume=True).finished
 

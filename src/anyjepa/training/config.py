@@ -37,6 +37,9 @@ class TrainConfig:
     """Compile the repeated modules of the method with ``torch.compile``."""
     deterministic: bool = False
     """Use only deterministic kernels, so that a GPU run repeats bit for bit too (slower; the CPU always does)."""
+    on_collapse: Literal["warn", "stop", "regularize"] = "warn"
+    """What to do when the doctor sees a collapse: say so; say so, write a checkpoint and stop; or say so and switch on the
+    method's regularizer from there on."""
     log_every: int = 10
     """Steps between two lines of the log. The first and the last step are always logged."""
     checkpoint_every: int = 1000

@@ -12,6 +12,7 @@ import torch
 from anyjepa.config import to_dict
 from anyjepa.contract import Method
 from anyjepa.errors import AnyjepaError
+from anyjepa.monitoring.doctor import Diagnosis
 from anyjepa.training.allocator import tune_allocator
 from anyjepa.training.checkpoint import find_checkpoints
 from anyjepa.training.config import TrainConfig
@@ -30,16 +31,18 @@ class TrainResult:
         step: completed optimizer steps.
         steps: those the training consists of.
         checkpoint: the newest checkpoint.
+        diagnosis: what the doctor says of it; None in all processes but the first.
     """
 
     run: Path
     step: int
     steps: int
     checkpoint: Path | None
+    diagnosis: Diagnosis | None = None
 
     @property
     def finished(self) -> bool:
-        """False when a signal ended the training early."""
+        """False when a signal or a collapse ended the training early."""
         return self.step == self.steps
 
 
@@ -56,6 +59,7 @@ def train(
     """Train ``method`` for ``method.optim.steps`` optimizer steps. With several devices, every process calls this.
 
     SIGTERM and Ctrl-C end it after the current step with a checkpoint (with several processes: after the next logged step).
+    At the end the doctor's verdict is printed.
 
     Args:
         method: trained in place.
@@ -99,7 +103,10 @@ def train(
             f"the loader ended after step {module.step} of {steps}: it must give {config.accumulate} batches for each step"
         )
     found = find_checkpoints(run)
-    result = TrainResult(run, module.step, steps, found[0] if found else None)
+    diagnosis = recorder.watch.diagnosis() if trainer.is_global_zero else None
+    result = TrainResult(run, module.step, steps, found[0] if found else None, diagnosis)
+    if diagnosis:
+        print(f"doctor: {diagnosis}")
     if recorder.stopped and trainer.is_global_zero:
         print(f"stopped after step {result.step} of {steps}; to go on: anyjepa resume {run}")
     return result

@@ -9,9 +9,12 @@ import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
+from torch.distributed.tensor import DTensor
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 
 from anyjepa.contract import Batch, Method
+from anyjepa.monitoring.observe import observe
 from anyjepa.randomness import derive_seed
 from anyjepa.training.config import TrainConfig
 from anyjepa.training.optimizer import build_optimizer, set_schedules
@@ -30,6 +33,7 @@ class TrainingModule(LightningModule):
         finished: the losses of the steps completed since somebody last emptied this list. They stay on the device:
             reading them there would make the host wait for every single step.
         updating: True while weights, optimizer state and moving averages are not all of the same step.
+        observed: statistics of the newest step that is due for the log, of this process's samples.
     """
 
     def __init__(
@@ -40,6 +44,7 @@ class TrainingModule(LightningModule):
         self.step = 0
         self.finished: list[dict[str, Tensor]] = []
         self.updating = False
+        self.observed: dict[str, float] = {}
         self._settings = config
         self._loader = loader
         self._sharded = sharded
@@ -73,8 +78,16 @@ class TrainingModule(LightningModule):
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
         output = self.method(batch)
+        if self.log_due and batch_idx % accumulate == accumulate - 1:
+            self.observed = observe(output)
         self._micro.append({**output.losses, "loss": output.loss.detach()})
         return output.loss
+
+    @property
+    def log_due(self) -> bool:
+        """Whether the step that is running goes into the log: the first, the last, and every ``log_every``-th."""
+        step = self.step + 1
+        return step in (1, self.method.optim.steps) or step % self._settings.log_every == 0
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         self.updating = True
@@ -85,9 +98,16 @@ class TrainingModule(LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        if self.method.optim.clip is not None:
-            parameters = [p for group in optimizer.param_groups for p in group["params"]]
-            torch.nn.utils.clip_grad_norm_(parameters, self.method.optim.clip)
+        clip = self.method.optim.clip
+        if clip is None and not self.log_due:
+            return
+        parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        norm = get_total_norm([p.grad for p in parameters])
+        if clip is not None:
+            clip_grads_with_norm_(parameters, clip, norm)
+        if self.log_due:
+            whole = norm.full_tensor() if isinstance(norm, DTensor) else norm
+            self.observed["gradient_norm"] = float(whole)
 
     def optimizer_step(
         self,

@@ -15,6 +15,9 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from anyjepa.errors import AnyjepaError, CheckpointError
+from anyjepa.monitoring.advice import advise
+from anyjepa.monitoring.doctor import DIVERGED
+from anyjepa.monitoring.examine import read_rows
 from anyjepa.training import checkpoint
 from anyjepa.training.config import TrainConfig
 from anyjepa.training.lines import disk_full
@@ -23,6 +26,7 @@ from anyjepa.training.module import TrainingModule
 from anyjepa.training.progress import Progress, open_progress
 from anyjepa.training.state import gather_model, gather_optimizer, restore_model, restore_optimizer
 from anyjepa.training.tensorfile import read_tensors
+from anyjepa.training.watch import Watch
 
 log = logging.getLogger(__name__)
 
@@ -38,14 +42,16 @@ class Recorder(Callback):
         name: unique name of the run, for loggers that need one.
 
     Attributes:
-        stopped: whether a signal ended the training before its last step.
+        stopped: whether a signal, or a collapse, ended the training before its last step.
+        watch: the doctor beside the training.
     """
 
     def __init__(
         self, module: TrainingModule, run: Path, config: TrainConfig, content: Mapping[str, Any], name: str
     ) -> None:
         self.stopped = False
-        self._module, self._run, self._config, self._content, self._name = module, run, config, content, name
+        self.watch = Watch(module.method, content, config.on_collapse)
+        self._module, self._run, self._config, self._name = module, run, config, name
         self._found: Path | None = None
         self._saved = self._seen = 0
         self._asked = self._recording = False
@@ -82,8 +88,13 @@ class Recorder(Callback):
         if trainer.is_global_zero:
             if self._found:
                 print(f"going on after step {self._seen}, from {self._found}")
-            self._sinks = open_sinks(self._run, self._config.loggers, self._seen, self._content, self._name)
+            self._sinks = open_sinks(self._run, self._config.loggers, self._seen, self.watch.content, self._name)
+            collapsed = self.watch.replay(read_rows(self._run))
             self._progress = open_progress(self._seen, self._module.method.optim.steps)
+
+        if self._found and self._config.on_collapse == "regularize":
+            if trainer.strategy.broadcast(trainer.is_global_zero and collapsed):
+                self.watch.act(told=False)
 
     def _on_signal(self, number: int, frame: object) -> None:
         if self._asked and number == signal.SIGINT:
@@ -112,7 +123,7 @@ class Recorder(Callback):
         if log_due or save_due or (alone and (self._asked or module.device.type == "cpu")):
             losses, stop = self._read(trainer)
             if log_due:
-                self._log(trainer, losses)
+                stop |= self._log(trainer, losses)
             elif self._progress:
                 self._progress.update(step, losses["loss"], self._rate)
             if save_due or stop:
@@ -138,14 +149,16 @@ class Recorder(Callback):
         ]
         for step, row in enumerate(rows, start=self._seen - len(rows) + 1):
             if not math.isfinite(row["loss"]):
+                for sink in self._sinks:
+                    sink.write({"step": step, **row})
                 raise AnyjepaError(
-                    f"the loss became {row['loss']} at step {step}; the last checkpoint is of step {self._saved}. What "
-                    f"usually helps: a lower optim.lr, a longer optim.warmup_steps, optim.clip=1.0, "
-                    f"precision=32-true; and check the data for values that are not finite"
+                    f"{DIVERGED}: the loss became {row['loss']} at step {step}; the last checkpoint is of step {self._saved}. "
+                    f"What usually helps: {'; '.join(advise(DIVERGED, self.watch.content))}"
                 )
         return rows[-1], asked > 0
 
-    def _log(self, trainer: Trainer, losses: Mapping[str, float]) -> None:
+    def _log(self, trainer: Trainer, losses: Mapping[str, float]) -> bool:
+        """Write a line of the log and show it to the doctor; returns whether the training must stop."""
         now = time.monotonic()
         self._rate = (self._seen - self._mark_step) * self._config.batch_size / max(now - self._mark, 1e-9)
         self._mark, self._mark_step = now, self._seen
@@ -154,6 +167,7 @@ class Recorder(Callback):
             "step": self._seen,
             "loss": losses["loss"],
             **losses,
+            **self._module.observed,
             "lr": trainer.optimizers[0].param_groups[0]["lr"],
             "weight_decay": decaying,
             "images_per_second": self._rate,
@@ -163,6 +177,9 @@ class Recorder(Callback):
             sink.write(row)
         if self._progress:
             self._progress.update(self._seen, losses["loss"], self._rate)
+        # The rows of the first process decide for all: each sees samples of its own.
+        act = trainer.strategy.broadcast(trainer.is_global_zero and self.watch.see(row))
+        return act and self.watch.act(told=trainer.is_global_zero)
 
     def _save(self, trainer: Trainer, must: bool) -> None:
         """Write a checkpoint. A full disk does not end the training, unless this is the last chance (``must``)."""
@@ -178,7 +195,7 @@ class Recorder(Callback):
                 for sink in self._sinks:
                     sink.sync()
                 checkpoint.save(
-                    self._run, checkpoint.State(self._seen, seconds, self._content), model, optimizer
+                    self._run, checkpoint.State(self._seen, seconds, self.watch.content), model, optimizer
                 )
                 checkpoint.rotate(self._run, self._config.keep_checkpoints)
             except OSError as error:
