@@ -14,6 +14,7 @@ EPILOG = """\
 examples:
   anyjepa pretrain ijepa --data photos/ --size tiny --steps 10000 --out runs/photos
   anyjepa resume runs/photos
+  anyjepa doctor runs/photos
   anyjepa probe runs/photos --data labelled/ --test held-out/
   anyjepa pretrain ijepa --help        every option, with its source in the paper
   anyjepa pretrain ijepa --print_config > mine.yaml; anyjepa pretrain --config mine.yaml --data photos/
@@ -36,6 +37,10 @@ def build_parser() -> argparse.ArgumentParser:
 
     verb = verbs.add_parser("resume", help="go on with an interrupted run, exactly where it was")
     verb.add_argument("run", help="directory of the run")
+
+    verb = verbs.add_parser("doctor", help="say whether a run learns or collapses, why, and what to change")
+    verb.add_argument("run", help="directory of a run, finished or still training")
+    verb.add_argument("--json", action="store_true", help="print the verdict as JSON")
 
     verb = verbs.add_parser("probe", help="score the representations of a run on labelled data")
     verb.add_argument("run", help="directory of a run or of one of its checkpoints")
@@ -120,6 +125,19 @@ def resume(run: str) -> int:
     return 0 if go_on(run).finished else 1
 
 
+def doctor(run: str, json: bool) -> int:
+    """``anyjepa doctor RUN``: 0 for a run that is healthy or too young, 1 for one that is not."""
+    import dataclasses
+    from json import dumps
+
+    from anyjepa.monitoring.doctor import HEALTHY, TOO_EARLY
+    from anyjepa.monitoring.examine import examine
+
+    diagnosis = examine(run)
+    print(dumps(dataclasses.asdict(diagnosis)) if json else diagnosis)
+    return 0 if diagnosis.verdict in (HEALTHY, TOO_EARLY) else 1
+
+
 def probe(run: str, data: str, test: str | None, **options: Any) -> int:
     """``anyjepa probe RUN --data PATH``"""
     from anyjepa.evaluation.probe import probe as score
@@ -155,7 +173,13 @@ def demo(out: str) -> int:
     return 1 if show(out) is None else 0
 
 
-VERBS: dict[str, Callable[..., int]] = {"resume": resume, "probe": probe, "methods": methods, "demo": demo}
+VERBS: dict[str, Callable[..., int]] = {
+    "resume": resume,
+    "doctor": doctor,
+    "probe": probe,
+    "methods": methods,
+    "demo": demo,
+}
 
 if __name__ == "__main__":
     sys.exit(main())
