@@ -55,20 +55,30 @@ def test_cosine_of_pairs_is_that_of_all_pairs():
 
 def test_content_is_what_the_place_does_not_tell():
     place = torch.arange(6).repeat(200)
+    sample = torch.arange(200).repeat_interleave(6)
     where, what = 3 * gaussian(6, 8)[place], gaussian(1200, 8, seed=1)
-    found = spread(where + what, Places.of(place), "z")
+    found = spread(where + what, Places.of(place), sample, "z")
     assert found["z_std"] == pytest.approx(1, rel=0.05)
     assert found["z_content"] == pytest.approx(1 / (1 + where.var(0).mean().item()), rel=0.1)
-    only_place = spread(where, Places.of(place), "z")
+    only_place = spread(where, Places.of(place), sample, "z")
     assert only_place["z_std"] == pytest.approx(0, abs=1e-5) and only_place["z_content"] < 1e-9
     assert only_place["z_cosine"] == pytest.approx(1, abs=1e-5)
+
+
+def test_pooled_rank_is_of_what_the_tokens_of_a_sample_share():
+    place, sample = torch.arange(16).repeat(300), torch.arange(300).repeat_interleave(16)
+    shared = (gaussian(300, 2) @ gaussian(2, 8, seed=1))[sample]
+    found = spread(shared + gaussian(4800, 8, seed=2), Places.of(place), sample, "z")
+    assert found["z_pooled_rank"] < 5.5 < 7 < found["z_rank"]
 
 
 def test_a_place_with_one_token_takes_no_part():
     z = gaussian(9, 4)
     place = torch.tensor([0, 0, 0, 0, 0, 0, 0, 0, 1])
-    assert spread(z, Places.of(place), "z")["z_std"] == pytest.approx(spread(z[:8], one_place(8), "z")["z_std"])
-    assert spread(z, Places.of(torch.arange(9)), "z") == {}
+    assert spread(z, Places.of(place), place, "z")["z_std"] == pytest.approx(
+        spread(z[:8], one_place(8), place[:8], "z")["z_std"]
+    )
+    assert spread(z, Places.of(torch.arange(9)), place, "z") == {}
     assert prediction(z, z, Places.of(torch.arange(9))) == {}
 
 

@@ -42,10 +42,14 @@ LEAST_STD = 0.02
 """Standard deviation of the content over that of the first row."""
 LEAST_RANK = 4.0
 """A rank below this is a collapse, whatever it was at the start."""
+SAME_FEATURES = 0.9
+"""Root mean square correlation from which features are copies of each other."""
 LOST_RANK = 0.5
-"""Share of the first row's rank below which directions have been lost, if the features are also ``CORRELATED``."""
+"""Share of the first row's pooled rank below which directions have been lost, if features are also ``CORRELATED``."""
 CORRELATED = 0.6
-"""Root mean square correlation between features from which they say nearly the same."""
+"""Root mean square correlation from which features say nearly the same."""
+LEAST_GRADIENT = 1e-8
+"""Gradient norm below which nothing moves."""
 LEAST_MATCH = 0.05
 """Correlation of predicted and true content from which predictions know their sample."""
 EXPLODED = 100.0
@@ -97,27 +101,21 @@ def diagnose(rows: Sequence[Row], config: Mapping[str, Any] | None = None) -> Di
 
 def judge(rows: Sequence[Row]) -> tuple[str, list[str]]:
     """Verdict and evidence at the last of ``rows``."""
-    exploded = _diverged(rows)
-    if exploded:
-        return DIVERGED, [exploded]
-    step = int(rows[-1]["step"])
-    if "target_std" not in rows[-1] and "context_std" not in rows[-1]:
+    last = rows[-1]
+    if last.get("loss") is None or not math.isfinite(last["loss"]):
+        return DIVERGED, [f"the loss is not finite at step {int(last['step'])}"]
+    exploded = _exploded(rows)
+    if exploded and exploded["step"] == last["step"]:
+        return DIVERGED, [_blast(rows, exploded)]
+    step, seen = int(last["step"]), [who for who in ("target", "context") if f"{who}_std" in last]
+    if not seen:
         return TOO_EARLY, ["this method puts no representations into its output: only divergence can be seen"]
     if step < EARLIEST or len(rows) < WINDOW:
         return TOO_EARLY, [f"step {step}: before step {EARLIEST} every run looks alike"]
-    for who in ("target", "context"):
-        if f"{who}_std" in rows[-1]:
-            found = _collapsed(rows, who)
-            if found:
-                return found
-    unmoved = _unmoved(rows)
-    if unmoved:
-        return NOT_LEARNING, [unmoved]
-    match = _now(rows, "prediction_match")
-    if match is not None and match < LEAST_MATCH:
-        text = f"predictions do not know their sample: they match the targets' content by {match:.2f}, chance is 0"
-        return (NOT_LEARNING if step >= 2 * EARLIEST else TOO_EARLY), [text]
-    return HEALTHY, _well(rows)
+    found = _complete(rows, seen) or _dimensional(rows, seen)
+    if found and exploded:
+        return DIVERGED, [_blast(rows, exploded), *found[1]]
+    return found or _prediction(rows, step) or (HEALTHY, _well(rows, seen))
 
 
 def _now(rows: Sequence[Row], name: str) -> float | None:
@@ -126,63 +124,77 @@ def _now(rows: Sequence[Row], name: str) -> float | None:
     return median(values) if values else None
 
 
-def _diverged(rows: Sequence[Row]) -> str | None:
-    last = rows[-1]
-    if last.get("loss") is None or not math.isfinite(last["loss"]):
-        return f"the loss is not finite at step {int(last['step'])}"
-    early = [row for row in rows[:EARLY_ROWS] if row.get("gradient_norm") is not None]
-    norm, loss = _now(rows, "gradient_norm"), _now(rows, "loss")
-    if norm is None or loss is None or len(rows) <= EARLY_ROWS or not early:
+def _exploded(rows: Sequence[Row]) -> Row | None:
+    """The newest row whose gradient and loss are far above those of the first rows."""
+    norms = [row["gradient_norm"] for row in rows[:EARLY_ROWS] if row.get("gradient_norm") is not None]
+    if not norms:
         return None
-    usual, first = median(row["gradient_norm"] for row in early), max(row["loss"] for row in early)
-    if norm > EXPLODED * usual and loss > 2 * abs(first):
-        return f"the gradient norm is {norm:.3g}, {norm / usual:.0f} times its early value, and the loss rose from {first:.3g} to {loss:.3g}"
+    usual, first = median(norms), abs(rows[0]["loss"] or 0.0)
+    for row in reversed(rows):
+        norm, loss = row.get("gradient_norm"), row.get("loss")
+        if norm is not None and loss is not None and norm > EXPLODED * min(usual, norms[0]) and loss > 10 * first:
+            return row
     return None
 
 
-def _collapsed(rows: Sequence[Row], who: str) -> tuple[str, list[str]] | None:
-    cosine, content, std, rank, correlation = (
-        _now(rows, f"{who}_{name}") or 0.0 for name in ("cosine", "content", "std", "rank", "correlation")
+def _blast(rows: Sequence[Row], row: Row) -> str:
+    return (
+        f"at step {int(row['step'])} the gradient norm was {row['gradient_norm']:.3g} and the loss {row['loss']:.3g}; "
+        f"they began at {rows[0]['gradient_norm']:.3g} and {rows[0]['loss']:.3g}"
     )
-    first = rows[0]
-    told = f"{who} representations"
-    if cosine > ALIKE:
-        return COMPLETE, [f"{told} of different samples are the same: their mean cosine is {cosine:.3f}"]
-    if content < LEAST_CONTENT:
-        return COMPLETE, [
-            f"{told} tell where a token lies and no more: {content:.1%} of their variance is between samples"
-        ]
-    if std < LEAST_STD * (first.get(f"{who}_std") or 0.0):
-        return COMPLETE, [
-            f"{told} have shrunk to a point: their standard deviation fell from {first[f'{who}_std']:.3g} to {std:.2g}"
-        ]
-    began = first.get(f"{who}_rank") or rank
-    lost = rank < LOST_RANK * began and correlation > CORRELATED
-    if rank < LEAST_RANK or lost:
-        return DIMENSIONAL, [
-            f"{told} use few directions: rank {rank:.1f}, {began:.1f} at the start",
-            f"their features say the same: mean correlation {correlation:.2f}, {first.get(f'{who}_correlation') or 0:.2f} at the start",
-        ]
+
+
+def _complete(rows: Sequence[Row], seen: Sequence[str]) -> tuple[str, list[str]] | None:
+    """All of the representations must be gone: context representations alone dip early in many good runs."""
+    found = []
+    for who in seen:
+        cosine, content, std = (_now(rows, f"{who}_{name}") or 0.0 for name in ("cosine", "content", "std"))
+        first = rows[0].get(f"{who}_std") or 0.0
+        if cosine > ALIKE:
+            found.append(f"{who} representations of different samples are the same: their mean cosine is {cosine:.3f}")
+        elif content < LEAST_CONTENT:
+            found.append(f"{who} representations tell where a token lies and no more: {content:.1%} of their variance is between samples")
+        elif std < LEAST_STD * first:
+            found.append(f"{who} representations have shrunk to a point: standard deviation {std:.2g}, {first:.2g} at the start")
+        else:
+            return None
+    return COMPLETE, found
+
+
+def _dimensional(rows: Sequence[Row], seen: Sequence[str]) -> tuple[str, list[str]] | None:
+    for who in seen:
+        now = {name: _now(rows, f"{who}_{name}") or 0.0 for name in ("rank", "pooled_rank", "correlation")}
+        first = {name: rows[0].get(f"{who}_{name}") or 0.0 for name in now}
+        lost = now["pooled_rank"] < LOST_RANK * first["pooled_rank"] and now["correlation"] > CORRELATED
+        if now["rank"] < LEAST_RANK or now["correlation"] > SAME_FEATURES or lost:
+            return DIMENSIONAL, [
+                f"{who} representations use few directions: rank {now['rank']:.1f} of single tokens and "
+                f"{now['pooled_rank']:.1f} of whole samples, {first['rank']:.1f} and {first['pooled_rank']:.1f} at the start",
+                f"their features say the same: correlation {now['correlation']:.2f}, {first['correlation']:.2f} at the start",
+            ]
     return None
 
 
-def _unmoved(rows: Sequence[Row]) -> str | None:
-    """Evidence that the weights do not move."""
-    norm = _now(rows, "gradient_norm")
-    if norm is not None and norm < 1e-8:
-        return f"no gradient reaches the weights: its norm is {norm:.1g}"
-    return None
+def _prediction(rows: Sequence[Row], step: int) -> tuple[str, list[str]] | None:
+    """Whether predictions fail to know their sample."""
+    norm, match = _now(rows, "gradient_norm"), _now(rows, "prediction_match")
+    if norm is not None and norm < LEAST_GRADIENT:
+        return NOT_LEARNING, [f"no gradient reaches the weights: its norm is {norm:.1g}"]
+    if match is None or match >= LEAST_MATCH:
+        return None
+    evidence = [f"predictions do not know their sample: they match the targets' content by {match:.2f}; chance is 0, perfect 1"]
+    return (NOT_LEARNING if step >= 2 * EARLIEST else TOO_EARLY), evidence
 
 
-def _well(rows: Sequence[Row]) -> list[str]:
-    first, found = rows[0], []
-    for who in ("target", "context"):
-        rank, content = _now(rows, f"{who}_rank"), _now(rows, f"{who}_content")
-        if rank is not None and content is not None:
-            found.append(
-                f"{who} representations: rank {rank:.1f} ({first.get(f'{who}_rank') or rank:.1f} at the start), "
-                f"{content:.0%} of their variance is between samples"
-            )
+def _well(rows: Sequence[Row], seen: Sequence[str]) -> list[str]:
+    found = []
+    for who in seen:
+        rank, pooled, content = (_now(rows, f"{who}_{name}") or 0.0 for name in ("rank", "pooled_rank", "content"))
+        found.append(
+            f"{who} representations: rank {rank:.1f} of single tokens and {pooled:.1f} of whole samples "
+            f"({rows[0].get(f'{who}_rank') or 0:.1f} and {rows[0].get(f'{who}_pooled_rank') or 0:.1f} at the start); "
+            f"{content:.0%} of their variance is between samples"
+        )
     match, gain = _now(rows, "prediction_match"), _now(rows, "prediction_gain")
     if match is not None and gain is not None:
         found.append(f"predictions know their sample: they match the targets' content by {match:.2f} (gain {gain:+.2f})")

@@ -20,18 +20,25 @@ def observe(output: Output) -> dict[str, float]:
     if output.target is not None:
         target = output.target[:MOST_SAMPLES].float()
         places = _places(None if masks is None else masks.targets[:MOST_SAMPLES], target)
-        found |= spread(target.flatten(0, -2), places, "target")
+        found |= spread(target.flatten(0, -2), places, _samples(target), "target")
         if output.predicted is not None:
             predicted = output.predicted[:MOST_SAMPLES].float()
             found |= prediction(predicted.flatten(0, -2), target.flatten(0, -2), places)
     if output.context is not None:
         context = output.context[:MOST_SAMPLES].float()
-        index = None if masks is None else masks.context[:MOST_SAMPLES]
+        place = _places(None if masks is None else masks.context[:MOST_SAMPLES], context).place
+        tokens, sample = context.flatten(0, -2), _samples(context)
         if masks is not None and masks.context_valid is not None:
-            valid = masks.context_valid[:MOST_SAMPLES]
-            context, index = context[valid], masks.context[:MOST_SAMPLES][valid]
-        found |= spread(context.flatten(0, -2), _places(index, context), "context")
+            valid = masks.context_valid[:MOST_SAMPLES].flatten()
+            tokens, place, sample = tokens[valid], place[valid], sample[valid]
+        found |= spread(tokens, Places.of(place), sample, "context")
     return found
+
+
+def _samples(tokens: Tensor) -> Tensor:
+    """The sample of each token, in the order of the flattened tokens."""
+    each = tokens[0].numel() // tokens.shape[-1]
+    return torch.arange(len(tokens), device=tokens.device).repeat_interleave(each)
 
 
 def _places(index: Tensor | None, tokens: Tensor) -> Places:

@@ -41,8 +41,12 @@ class Places:
 
     def content(self, z: Float[Tensor, "S D"]) -> Float[Tensor, "S D"]:
         """``z`` without the mean of its place."""
+        return z - self.mean(z)[self.place]
+
+    def mean(self, z: Float[Tensor, "S D"]) -> Float[Tensor, "G D"]:
+        """Mean of each group; zeros where it is empty."""
         total = torch.zeros(len(self.count), z.shape[1], device=z.device).index_add_(0, self.place, z)
-        return z - (total / self.count.clamp(min=1.0).unsqueeze(1))[self.place]
+        return total / self.count.clamp(min=1.0).unsqueeze(1)
 
     def inflation(self) -> Float[Tensor, "S"]:
         """n / (n - 1) of each token's group: a mean that contains the token itself is too near to it."""
@@ -87,11 +91,20 @@ def pair_cosine(z: Float[Tensor, "S D"], places: Places) -> float:
     return float((total.square().sum() - own.sum()) / pairs.clamp(min=1.0))
 
 
-def spread(z: Float[Tensor, "S D"], places: Places, prefix: str) -> dict[str, float]:
-    """What is known of one set of tokens: std, content, rank, correlation and cosine, each under ``prefix``.
+def spread(
+    z: Float[Tensor, "S D"], places: Places, sample: Int[Tensor, "S"], prefix: str
+) -> dict[str, float]:
+    """What is known of one set of tokens: std, content, rank, pooled_rank, correlation and cosine, each under ``prefix``.
 
     ``std`` is the root mean square over features of the standard deviation of the content; ``content`` is its variance as a
-    share of the variance of the tokens around their common mean, the differences between places included.
+    share of the variance of the tokens around their common mean, the differences between places included; ``pooled_rank`` is
+    the rank of the content averaged over the tokens of each sample, which is what a probe reads.
+
+    Args:
+        z: tokens.
+        places: where they lie.
+        sample: the sample of each, 0..B-1.
+        prefix: whose tokens they are.
     """
     content = places.content(z)[places.usable]
     if not len(content):
@@ -102,6 +115,7 @@ def spread(z: Float[Tensor, "S D"], places: Places, prefix: str) -> dict[str, fl
         f"{prefix}_std": float(inner.sqrt()),
         f"{prefix}_content": float((inner / whole.clamp(min=1e-20)).clamp(max=1.0)),
         f"{prefix}_rank": rank(content),
+        f"{prefix}_pooled_rank": rank(Places.of(sample[places.usable]).mean(content)),
         f"{prefix}_correlation": off_diagonal(content),
         f"{prefix}_cosine": pair_cosine(z, places),
     }
