@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from anyjepa.errors import ConfigError
-from anyjepa.objectives.targets import TargetRule
+from anyjepa.objectives.targets import TARGET_RULES, TargetRule
 
 
 def network() -> nn.Module:
@@ -98,3 +98,10 @@ def test_copy_is_saved() -> None:
 def test_unknown_rule() -> None:
     with pytest.raises(ConfigError, match="unknown target rule 'emma': did you mean 'ema'"):
         TargetRule(network(), "emma")
+
+
+def test_online_has_no_copy_and_alone_has_gradient() -> None:
+    online = network()
+    rule = TargetRule(online, "online")
+    assert rule.encoder(online) is online and not rule.state_dict()
+    assert [r for r in TARGET_RULES if TargetRule(online, r).has_gradient] == ["online"]

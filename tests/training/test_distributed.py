@@ -111,23 +111,28 @@ def test_two_processes_with_accumulation_go_on_with_the_checkpoint_of_one(tmp_pa
 IJEPA = dict(size="nano", dim=16, depth=2, heads=2, predictor_width=16, predictor_depth=2, patch_size=1)
 
 
-def ijepa_run(run: Path, strategy: str, devices: int) -> None:
+def ijepa_run(run: Path, strategy: str, devices: int, fields: dict) -> None:
     """I-JEPA on digits: masks, two encoders and a predictor with shared projections."""
     values = dict(
         method="ijepa",
         data="digits",
         out=str(run),
         images=dict(limit=40),
-        model=IJEPA | dict(optim=dict(steps=STEPS)),
+        model=IJEPA | dict(optim=dict(steps=STEPS)) | fields,
     )
     config = dict(batch_size=8, workers=0, log_every=1, accelerator="cpu", strategy=strategy, devices=devices)
     pretrain(RunConfig.from_mapping(values | dict(train=config)))
 
 
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
-def test_ijepa_in_two_processes_equals_one(tmp_path, strategy):
-    finish(ijepa_run, tmp_path / "one", "auto", 1)
-    in_two_processes(ijepa_run, tmp_path / "two", strategy, 2)
+ONLINE = dict(target="online", regularizer=dict(kind="sigreg", on="target", level="both", slices=16))
+
+
+@pytest.mark.parametrize(
+    "strategy, fields", [("ddp", {}), ("fsdp", {}), ("ddp", ONLINE), ("fsdp", ONLINE)], ids=str
+)
+def test_ijepa_in_two_processes_equals_one(tmp_path, strategy, fields):
+    finish(ijepa_run, tmp_path / "one", "auto", 1, fields)
+    in_two_processes(ijepa_run, tmp_path / "two", strategy, 2, fields)
     for mine, other in zip(rows(tmp_path / "two"), rows(tmp_path / "one"), strict=True):
         assert mine["loss"] == pytest.approx(other["loss"], rel=1e-5)
     ends = [read_tensors(find_checkpoints(tmp_path / n)[0] / "model.safetensors") for n in ("two", "one")]

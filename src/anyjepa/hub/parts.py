@@ -48,7 +48,7 @@ def take_apart(method: Method) -> dict[str, dict[str, Tensor]]:
         )
     state, grid = method.state_dict(), grid_of(c.image_size, c.patch_size)
     parts = {part: _under(state, part) for part in (CONTEXT, TARGET, PREDICTOR)}
-    parts[TARGET] = parts[TARGET] or dict(parts[CONTEXT])  # target=stopgrad keeps no copy
+    parts[TARGET] = parts[TARGET] or dict(parts[CONTEXT])  # target=stopgrad and target=online keep no copy
     if c.positions == "sincos":
         for part in (CONTEXT, TARGET):
             parts[part]["positions.table"] = sincos_table(grid, c.dim)

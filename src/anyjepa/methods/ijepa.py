@@ -90,8 +90,8 @@ class IJEPAConfig:
     """Block sizes of the multi-block masks."""
     random: RandomMaskConfig = field(default_factory=RandomMaskConfig)
     """Hidden share of the random masks."""
-    target: Literal["ema", "stopgrad", "frozen"] = "ema"
-    """Target rule (moving average in the paper)."""
+    target: Literal["ema", "stopgrad", "frozen", "online"] = "ema"
+    """Target rule (moving average in the paper; online lets the targets learn too and needs a regularizer)."""
     ema: tuple[float, float] = (0.996, 1.0)
     """Momentum of the moving average, linear from the first to the last step."""
     target_norm: bool = True
@@ -99,7 +99,7 @@ class IJEPAConfig:
     distance: Literal["smooth_l1", "l1", "l2", "cosine"] = "smooth_l1"
     """Distance to the targets (code: smooth L1; text: squared L2)."""
     regularizer: RegularizerConfig = field(default_factory=RegularizerConfig)
-    """Regularizer on the context representations (none in the paper)."""
+    """Regularizer of context, targets or predictions, the latter two over all tokens of all blocks (none in the paper)."""
     seed: int = 0
     """Seed of the initial weights, and of the masks of a bare tensor."""
     optim: OptimConfig = field(default_factory=OptimConfig)
@@ -110,6 +110,12 @@ class IJEPAConfig:
             raise ConfigError(f"unknown size '{self.size}': {nearest(self.size, PREDICTOR_SIZES)}")
         if not all(0.0 <= m <= 1.0 for m in self.ema):
             raise ConfigError(f"ema must lie in [0, 1], got {self.ema}")
+        r = self.regularizer
+        if r.kind != "none" and r.on == "target" and self.target != "online":
+            raise ConfigError(
+                f"regularizer.on=target needs target=online: with target={self.target} the targets carry no gradient; "
+                "set target=online, or regularizer.on to context or prediction"
+            )
 
     def fit(self, shape: tuple[int, ...] = (3, 224, 224)) -> IJEPAConfig:
         """The same config with every None filled in, from ``size`` and from the shape (C, H, W) of a typical sample.
@@ -205,7 +211,7 @@ class IJEPA(Method):
         masks, wanted, where = masks.to(device), wanted.to(device), where.to(device)
 
         patches = self.context_encoder.tokenizer.cut(batch.inputs)
-        with torch.no_grad():
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.target.has_gradient):
             target = self.target_encoder(patches, outputs=wanted)
             if self.config.target_norm:
                 target = F.layer_norm(target.float(), target.shape[-1:])
@@ -215,10 +221,15 @@ class IJEPA(Method):
 
         prediction = distance(self.config.distance)(predicted.float(), target.float())
         loss, losses = prediction, {"prediction": prediction.detach()}
-        term = regularize(self.config.regularizer, context.float(), masks.context_valid)
+        regularizer, on = self.config.regularizer, self.config.regularizer.on
+        tokens = {"context": context, "target": target.flatten(1, 2), "prediction": predicted.flatten(1, 2)}[
+            on
+        ]
+        valid = masks.context_valid if on == "context" else None
+        term = regularize(regularizer, tokens.float(), valid, seed=batch.seed, step=batch.step)
         if term is not None:
-            loss, losses["regularizer"] = prediction + self.config.regularizer.weight * term, term.detach()
-        return Output(loss, losses, context, predicted, target, masks)
+            loss, losses["regularizer"] = prediction + regularizer.weight * term, term.detach()
+        return Output(loss, losses, context, predicted, target.detach(), masks)
 
     def after_step(self, step: int) -> None:
         """Moves the target encoder: momentum of equation ``m_i = m_0 + i (m_1 - m_0) / horizon``, i = ``step`` from 0."""

@@ -2,7 +2,9 @@
 
 ``"ema"``       an exponential moving average of the online encoder (arXiv 2006.07733; I-JEPA, V-JEPA, ...),
 ``"stopgrad"``  the online encoder itself, without gradient (SimSiam, arXiv 2011.10566),
-``"frozen"``    a fixed copy that never moves (a teacher loaded into it, or its random start).
+``"frozen"``    a fixed copy that never moves (a teacher loaded into it, or its random start),
+``"online"``    the online encoder itself, with gradient: both sides of the distance learn (LeJEPA, arXiv 2511.08544). Nothing but
+                a regularizer then keeps all representations from becoming equal.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from torch import Tensor, nn
 
 from anyjepa.errors import ConfigError, nearest
 
-TARGET_RULES = ("ema", "frozen", "stopgrad")
+TARGET_RULES = ("ema", "frozen", "online", "stopgrad")
 
 
 class TargetRule(nn.Module):
@@ -30,10 +32,15 @@ class TargetRule(nn.Module):
         if rule not in TARGET_RULES:
             raise ConfigError(f"unknown target rule '{rule}': {nearest(rule, TARGET_RULES)}")
         self.rule = rule
-        self.copy = None if rule == "stopgrad" else copy.deepcopy(online).requires_grad_(False)
+        self.copy = None if rule in ("online", "stopgrad") else copy.deepcopy(online).requires_grad_(False)
+
+    @property
+    def has_gradient(self) -> bool:
+        """Whether the targets are trained as well."""
+        return self.rule == "online"
 
     def encoder(self, online: nn.Module) -> nn.Module:
-        """The module that makes the targets. Call it without gradient."""
+        """The module that makes the targets. Call it without gradient unless :attr:`has_gradient`."""
         return online if self.copy is None else self.copy
 
     @torch.no_grad()
