@@ -1,11 +1,14 @@
 """A config is the same thing as an object, a dictionary and a YAML file."""
 
+from dataclasses import replace
+
 import pytest
 
 from anyjepa import create, names
 from anyjepa.config import from_dict, read_yaml, to_dict, to_yaml
 from anyjepa.errors import ConfigError
 from anyjepa.methods.ijepa import IJEPAConfig
+from anyjepa.methods.lejepa import LeJEPAConfig
 from anyjepa.registry import entry
 
 
@@ -20,6 +23,16 @@ def test_yaml_round_trip_of_every_method(name, tmp_path):
 def test_a_fitted_config_round_trips():
     config = IJEPAConfig(size="nano").fit((1, 28, 32))
     assert from_dict(IJEPAConfig, to_dict(config)) == config
+
+
+def test_a_group_keeps_the_constants_of_its_method():
+    config = from_dict(
+        LeJEPAConfig, {"optim": {"steps": 7}, "regularizer": {"weight": 0.1}, "local": {"flip": 0.0}}
+    )
+    default = LeJEPAConfig()
+    assert config.optim == replace(default.optim, steps=7) and config.optim.lr == 2e-3
+    assert config.regularizer == replace(default.regularizer, weight=0.1)
+    assert config.local == replace(default.local, flip=0.0)
 
 
 @pytest.mark.parametrize(

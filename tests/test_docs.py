@@ -1,8 +1,8 @@
 """The documentation is true: its commands and its Python are run, in order, page by page.
 
 A page starts in an empty directory with small pictures (``photos/``, ``labelled/``, ``held-out/``, ``train.parquet``,
-``test.parquet``, ``images.npy``). Every ``anyjepa pretrain`` gets the options TINY on top. A block after a comment
-``<!-- not run: reason -->`` is only parsed.
+``test.parquet``, ``images.npy``). Every ``anyjepa pretrain`` gets the options TINY and TINY_METHOD on top. A block
+after a comment ``<!-- not run: reason -->`` is only parsed.
 """
 
 import ast
@@ -33,9 +33,14 @@ FENCE = re.compile(
 )
 TINY = shlex.split(
     "--steps 3 --batch-size 8 --workers 0 --devices 1 --size nano --model.dim 16 --model.depth 2 --model.heads 2 "
-    "--model.predictor_width 8 --model.predictor_depth 2 --precision 32-true --train.strategy auto --train.nodes 1 "
+    "--precision 32-true --train.strategy auto --train.nodes 1 "
     "--train.compile false --train.accumulate 1 --model.optim.warmup_steps 1"
 )
+TINY_METHOD = {
+    "ijepa": shlex.split("--model.predictor_width 8 --model.predictor_depth 2"),
+    "lejepa": shlex.split("--model.hidden 16"),
+}
+"""The same for the fields of one method alone."""
 OTHERS = {"make", "pip", "git", "cd", "kill", "tensorboard"}
 """First words of commands that are not ours; make's targets are looked up."""
 
@@ -94,7 +99,9 @@ def run(words: list[str]) -> None:
     target = None
     if ">" in words:
         words, target = words[: words.index(">")], words[words.index(">") + 1]
-    arguments = [*words[1:], *(TINY if words[1] == "pretrain" and "--print_config" not in words else [])]
+    arguments = words[1:]
+    if words[1] == "pretrain" and "--print_config" not in words:
+        arguments = [*arguments, *TINY, *TINY_METHOD[split_method(words[2:])[0]]]
     shown = io.StringIO()
     with contextlib.redirect_stdout(shown if target else sys.stdout):
         try:

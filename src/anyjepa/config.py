@@ -29,17 +29,23 @@ def _plain(value: Any) -> Any:
 
 
 def from_dict(cls: type[T], values: dict[str, Any], path: str = "") -> T:
-    """The config of class ``cls`` with these values; what is not named keeps its default.
+    """The config of class ``cls`` with these values; what is not named keeps its default, also within a group of keys.
 
     Raises:
         ConfigError: an unknown key (with the nearest valid one), or a value of another type.
     """
     hints = typing.get_type_hints(cls)
-    names = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    names = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     chosen = {}
     for key, value in values.items():
         if key not in names:
             raise ConfigError(f"unknown key '{path}{key}': {nearest(str(key), names)}")
+        factory = names[key].default_factory
+        if isinstance(value, dict) and factory is not dataclasses.MISSING:
+            # A method may have other constants in a group than the class of the group has: LeJEPA's optim, say.
+            group = factory()
+            if dataclasses.is_dataclass(group) and not isinstance(group, type):
+                value = {f.name: getattr(group, f.name) for f in dataclasses.fields(group)} | value
         chosen[key] = _typed(hints[key], value, f"{path}{key}")
     return cls(**chosen)
 

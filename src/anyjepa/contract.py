@@ -99,7 +99,7 @@ class Output:
         loss: scalar to differentiate.
         losses: its named parts, detached scalars.
         context: (B, K, D) representations of the context tokens.
-        predicted: (B, M, P, D) predictions of the target representations.
+        predicted: (B, M, P, E) predictions of the target representations; E is D unless a projector comes between.
         target: same shape, the representations to be predicted (no gradient).
         masks: the indices behind them.
     """
@@ -107,8 +107,8 @@ class Output:
     loss: Float[Tensor, ""]
     losses: dict[str, Tensor] = field(default_factory=dict)
     context: Float[Tensor, "B K D"] | None = None
-    predicted: Float[Tensor, "B M P D"] | None = None
-    target: Float[Tensor, "B M P D"] | None = None
+    predicted: Float[Tensor, "B M P E"] | None = None
+    target: Float[Tensor, "B M P E"] | None = None
     masks: Masks | None = None
 
 

@@ -11,8 +11,9 @@ import torch
 from image_files import png
 
 from anyjepa.data import ImageConfig, ImageDataset, inspect, load_all, open_source
-from anyjepa.data.transforms import crop_boxes, crop_resize, flips
+from anyjepa.data.transforms import crop_resize, flips
 from anyjepa.errors import ConfigError, DataError
+from anyjepa.views.boxes import crop_boxes
 
 IMAGENET = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]]).view(2, 1, 3, 1, 1)
 

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from anyjepa.data.transforms import TRIES, centre_boxes, crop_boxes, crop_resize, flips, resize_centre
+from anyjepa.data.transforms import crop_resize, flips, resize_centre
 from anyjepa.randomness import uniform
+from anyjepa.views.boxes import TRIES, centre_boxes, crop_boxes
 
 SIDES = st.integers(1, 300)
 

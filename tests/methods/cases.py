@@ -6,11 +6,15 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Case:
-    """A tiny config and input shapes (C, ...), odd ones among them, that it must take."""
+    """A tiny config and input shapes (C, ...), odd ones among them, that it must take.
+
+    ``ema``: its target encoder is a moving average of another one. ``masks``: it hides tokens.
+    """
 
     fields: dict[str, Any]
     shapes: tuple[tuple[int, ...], ...]
     ema: bool = True
+    masks: bool = True
     variants: tuple[dict[str, Any], ...] = field(default=())
 
 
@@ -40,6 +44,21 @@ CASES = {
             {"regularizer": {"kind": "visreg", "on": "prediction", "level": "both"}, "target": "online"},
             {"regularizer": {"kind": "koleo", "level": "tokens"}, "masks": {"truncate": "pad"}},
             {"target_norm": False},
+        ),
+    ),
+    "lejepa": Case(
+        fields=dict(size="nano", dim=16, depth=2, heads=2, hidden=16, projection=8, optim={"steps": 20}),
+        shapes=((3, 32, 32), (1, 28, 28), (5, 24, 40)),
+        ema=False,
+        masks=False,
+        variants=(
+            {"global_views": 2, "local_views": 3},
+            {"global_views": 1, "local_views": 1, "positions": "rotary"},
+            {"local_views": 1, "local": {"size": [12, 20]}, "positions": "learned", "registers": 2},
+            {"projector_norm": "layer"},
+            {"drop_path": 0.5},
+            {"regularizer": {"kind": "vicreg", "weight": 0.5}},
+            {"regularizer": {"kind": "none", "weight": 0.0}},
         ),
     ),
 }

@@ -110,10 +110,21 @@ def build(modality: str, *, seed: int, lr: float = 2e-3, steps: int = STEPS, **f
     return anyjepa.create("ijepa", replace(config, masks=masks))
 
 
+class OfAnother(torch.nn.Module):
+    """An encoder that is given the next sample of the batch instead of its own."""
+
+    def __init__(self, encoder: torch.nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, patches: Tensor, **options: Tensor) -> Tensor:
+        return self.encoder(patches.roll(1, 0), **options)
+
+
 def shuffled(method: Method) -> Method:
     """The same method with targets of another sample: nothing can be learned but the mean of each place."""
-    rule, inner = method.target, method.target.encoder
-    rule.encoder = lambda online: lambda patches, **options: inner(online)(patches.roll(1, 0), **options)
+    inner = method.target.encoder
+    method.target.encoder = lambda online: OfAnother(inner(online))
     return method
 
 

@@ -14,14 +14,14 @@ from torch import Tensor
 
 from anyjepa.data.base import Source
 from anyjepa.data.sources import open_source
-from anyjepa.data.transforms import crop_boxes, crop_resize, flips, resize_centre
+from anyjepa.data.transforms import crop_resize, flips, resize_centre
 from anyjepa.errors import ConfigError, DataError
+from anyjepa.normalisation import IMAGENET_MEAN, IMAGENET_STD, constants
+from anyjepa.views.boxes import crop_boxes
+
+__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "ImageConfig", "ImageDataset", "Loaded", "load_all"]
 
 log = logging.getLogger(__name__)
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-"""Channel mean and standard deviation of ImageNet, in 0..1, as all I-JEPA configs use them."""
 
 Indices = Sequence[int] | np.ndarray | Tensor
 
@@ -95,8 +95,11 @@ class ImageDataset:
             raise ConfigError(
                 f"channels={self.config.channels} was set, but the source gives {source.channels}"
             )
-        self._mean = self._constants("mean", IMAGENET_MEAN)
-        self._std = self._constants("std", IMAGENET_STD)
+        # 0..255: what crop_resize gives
+        self._mean, self._std = (
+            255 * np.array(values, dtype=np.float32).reshape(-1, 1, 1)
+            for values in constants(source.channels, self.config.mean, self.config.std)
+        )
         # One byte per image, shared by all loader workers, so that broken ones are counted over all.
         self._broken = torch.zeros(len(source), dtype=torch.uint8).share_memory_()
 
@@ -175,13 +178,6 @@ class ImageDataset:
                 f" max_broken={self.config.max_broken:.0%}. The latest: {error}"
             )
         log.warning("%s; the next readable image takes its place", error)
-
-    def _constants(self, name: str, imagenet: tuple[float, ...]) -> Float[np.ndarray, "C 1 1"]:
-        channels = self.source.channels
-        values = getattr(self.config, name) or (imagenet if channels == 3 else (0.5,) * channels)
-        if len(values) != channels:
-            raise ConfigError(f"{name} has {len(values)} values, but the images have {channels} channels")
-        return 255 * np.array(values, dtype=np.float32).reshape(-1, 1, 1)  # crop_resize gives 0..255
 
     def _normalise(self, batch: Tensor) -> Tensor:
         pixels = batch.numpy()  # in place and without torch's threads, as in crop_resize

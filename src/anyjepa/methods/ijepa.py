@@ -12,7 +12,6 @@ and ``masks.compat=official`` brings the slip back.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -25,15 +24,29 @@ from anyjepa.contract import Batch, Layout, Masks, Method, Output, Representatio
 from anyjepa.errors import ConfigError, nearest
 from anyjepa.masking.multiblock import MultiBlockConfig, multiblock
 from anyjepa.masking.random import RandomMaskConfig, random_masks
-from anyjepa.methods.ijepa_sizes import SIZES
 from anyjepa.nn.predictor import Predictor
-from anyjepa.nn.transformer import Block, Encoder, initialise
+from anyjepa.nn.transformer import Block, initialise
+from anyjepa.nn.vit import build_vit, check_width, fit_vit
 from anyjepa.objectives.distances import distance
 from anyjepa.objectives.regularizers import RegularizerConfig, regularize
 from anyjepa.objectives.targets import TargetRule
 from anyjepa.registry import register
 from anyjepa.schedules import OptimConfig, ema_momentum
-from anyjepa.tokenizers.patches import PatchTokenizer, patch_layout
+from anyjepa.tokenizers.patches import patch_layout
+
+PREDICTOR_SIZES: dict[str, dict[str, Any]] = {
+    # All but nano: the official table.
+    "nano": dict(predictor_width=64, predictor_depth=3),
+    "tiny": dict(predictor_width=384, predictor_depth=6),
+    "small": dict(predictor_width=384, predictor_depth=6),
+    "base": dict(predictor_width=384, predictor_depth=6),
+    "large": dict(predictor_width=384, predictor_depth=12),
+    "huge": dict(predictor_width=384, predictor_depth=12),
+    "giant": dict(predictor_width=384, predictor_depth=16),
+}
+
+RESCUE = RegularizerConfig(kind="vicreg", weight=0.2, level="both")
+"""What is switched on in a collapse; see docs/small-scale.md for what it does to small models."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +109,8 @@ class IJEPAConfig:
     """Training length, AdamW and its schedules."""
 
     def __post_init__(self) -> None:
-        if self.size not in SIZES:
-            raise ConfigError(f"unknown size '{self.size}': {nearest(self.size, SIZES)}")
+        if self.size not in PREDICTOR_SIZES:
+            raise ConfigError(f"unknown size '{self.size}': {nearest(self.size, PREDICTOR_SIZES)}")
         if not all(0.0 <= m <= 1.0 for m in self.ema):
             raise ConfigError(f"ema must lie in [0, 1], got {self.ema}")
         r = self.regularizer
@@ -113,33 +126,12 @@ class IJEPAConfig:
         Raises:
             ConfigError: sizes do not divide, or the grid is too small for the masks.
         """
-        if len(shape) != 3:
-            raise ConfigError(f"I-JEPA needs images (C, H, W), got samples of shape {tuple(shape)}")
-        chosen: dict[str, Any] = {k: v for k, v in SIZES[self.size].items() if getattr(self, k) is None}
-        filled: Any = replace(self, **chosen)  # Any: nothing is None from here on
-        side = self.image_size or ((224, 224) if min(shape[1:]) >= 224 else (shape[1], shape[2]))
-        patch = self.patch_size or _patch_for(side)
-        filled = replace(
-            filled,
-            image_size=side,
-            channels=self.channels or shape[0],
-            patch_size=patch,
-            patch_std=self.patch_std or 0.02 * math.sqrt(768 / ((self.channels or shape[0]) * patch**2)),
-            predictor_heads=self.predictor_heads or filled.heads,
-        )
-        for width, heads, what in (
-            (filled.dim, filled.heads, "dim"),
-            (filled.predictor_width, filled.predictor_heads, "predictor_width"),
-        ):
-            if width % heads:
-                raise ConfigError(
-                    f"{what}={width} is not divisible by {heads} heads: use {width // heads * heads} or other heads"
-                )
-        if width % 4 or filled.dim % 4:
-            raise ConfigError(
-                f"dim={filled.dim} and predictor_width={width} must be multiples of 4 for 2-D sin-cos positions"
-            )
-        layout = patch_layout(side, (patch, patch))
+        chosen = {k: v for k, v in PREDICTOR_SIZES[self.size].items() if getattr(self, k) is None}
+        # Any: nothing is None from here on
+        filled: Any = replace(self, **fit_vit(self, shape, "I-JEPA"), **chosen)
+        filled = replace(filled, predictor_heads=self.predictor_heads or filled.heads)
+        check_width(filled.predictor_width, filled.predictor_heads, "predictor_width")
+        layout = patch_layout(filled.image_size, (filled.patch_size, filled.patch_size))
         return replace(filled, masks=self.masks.fit(layout)) if self.masker == "multiblock" else filled
 
     def summary(self) -> str:
@@ -150,16 +142,6 @@ class IJEPAConfig:
             f"size={self.size}: encoder {self.dim} wide, {self.depth} blocks, {self.heads} heads; predictor "
             f"{self.predictor_width} wide, {self.predictor_depth} blocks; images {height}x{width}, patch {patch}: {grid} tokens"
         )
-
-
-def _patch_for(side: tuple[int, int]) -> int:
-    """The largest usual patch that leaves at least 7 tokens along the shorter side."""
-    for patch in (16, 14, 12, 8, 7, 6, 5, 4, 3, 2, 1):
-        if side[0] % patch == 0 and side[1] % patch == 0 and min(side) // patch >= 7:
-            return patch
-    raise ConfigError(
-        f"images of {side[0]}x{side[1]} are too small: at least 7x7 pixels; set image_size to enlarge them"
-    )
 
 
 @register(
@@ -185,17 +167,8 @@ class IJEPA(Method):
         c: Any = self.config  # Any: nothing is None in a fitted config
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(c.seed)
-            tokenizer = PatchTokenizer(c.image_size, (c.patch_size, c.patch_size), c.channels, c.dim)
-            self.context_encoder = Encoder(
-                tokenizer,
-                dim=c.dim,
-                depth=c.depth,
-                heads=c.heads,
-                mlp_ratio=c.mlp_ratio,
-                positions=c.positions,
-                registers=c.registers,
-                drop_path=c.drop_path,
-            )
+            self.context_encoder = build_vit(c)
+            tokenizer = self.context_encoder.tokenizer
             self.predictor = Predictor(
                 tokenizer.layout,
                 dim=c.dim,
@@ -265,6 +238,13 @@ class IJEPA(Method):
         """Moves the target encoder: momentum of equation ``m_i = m_0 + i (m_1 - m_0) / horizon``, i = ``step`` from 0."""
         self.step = step + 1
         self.target.update(self.context_encoder, ema_momentum(*self.config.ema, self.optim, step))
+
+    def rescue(self) -> str | None:
+        """Switches on VICReg's terms where no regularizer is at work."""
+        if self.config.regularizer.kind != "none":
+            return None
+        self.config = replace(self.config, regularizer=RESCUE)
+        return f"switched on model.regularizer: kind={RESCUE.kind}, level={RESCUE.level}, weight={RESCUE.weight}"
 
     def encode(self, x: Tensor, *, encoder: str = "target", layer: int = -1) -> Representation:
         """Representation of whole images (B, C, H, W) by the ``"target"`` (default) or the ``"context"`` encoder."""

@@ -1,0 +1,246 @@
+"""LeJEPA: views of one image agree, and the embeddings of all images are spread like a standard normal.
+
+Balestriero, LeCun: LeJEPA: Provable and Scalable Self-Supervised Learning Without the Heuristics, arXiv 2511.08544.
+
+    z_v = projector(mean over tokens of encoder(view v)),   centre = mean of the global z_v
+    loss = (1 - w) * mean over views of (z_v - centre)^2  +  w * mean over views of SIGReg(z_v over the batch)
+
+There is no predictor, no target encoder and no stop-gradient: the centre carries gradient, and only the regularizer keeps the
+embeddings from collapsing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from anyjepa.contract import Batch, Layout, Method, Output, Representation
+from anyjepa.errors import ConfigError, nearest
+from anyjepa.nn.projector import Projector
+from anyjepa.nn.transformer import Block, initialise
+from anyjepa.nn.vit import VIT_SIZES, build_vit, fit_vit
+from anyjepa.objectives.regularizers import RegularizerConfig, penalty
+from anyjepa.registry import register
+from anyjepa.schedules import OptimConfig
+from anyjepa.tokenizers.patches import patch_layout
+from anyjepa.views import ViewConfig, random_views
+
+
+@dataclass(frozen=True)
+class LeJEPAConfig:
+    """Every constant of the method. None means: chosen from ``size`` or from the data, and printed."""
+
+    size: str = "tiny"
+    """One dial for encoder and projector: nano (ours, for 32-pixel images), tiny, small, base, large, huge, giant."""
+    image_size: tuple[int, int] | None = None
+    """Height and width in pixels of input and global views; None: from the data (224 in the paper, 128 in the minimal code)."""
+    channels: int | None = None
+    """Input channels; None: from the data."""
+    patch_size: int | None = None
+    """Side of a patch in pixels; None: from the image size (8 in the minimal code)."""
+    dim: int | None = None
+    """Width of the encoder."""
+    depth: int | None = None
+    """Blocks of the encoder."""
+    heads: int | None = None
+    """Attention heads of the encoder."""
+    mlp_ratio: float | None = None
+    """Hidden width of the MLPs over the width."""
+    positions: Literal["sincos", "learned", "rotary", "none"] = "sincos"
+    """Positions of the encoder. A local view gets those of the middle of the grid."""
+    registers: int = 0
+    """Learned extra tokens."""
+    drop_path: float = 0.0
+    """Stochastic depth of the encoder."""
+    patch_std: float | None = None
+    """Standard deviation of the initial patch projection; None: 0.02 * sqrt(768 / values of a patch)."""
+    global_views: int = 4
+    """Views of full size of each image; their mean is the centre (4 in the minimal code, 2 in the paper)."""
+    local_views: int = 0
+    """Views of a smaller size (0 in the minimal code, 6 in the paper)."""
+    views: ViewConfig = field(default_factory=ViewConfig)
+    """Crop and colours of global views. Their size is the image size."""
+    local: ViewConfig = field(default_factory=lambda: ViewConfig(crop_scale=(0.05, 0.3)))
+    """Crop and colours of local views; size None: 7/16 of the image size in whole patches, as the paper's 98 of 224."""
+    hidden: int | None = None
+    """Width of the two hidden layers of the projector (2048 in the minimal code; nano: 512)."""
+    projection: int = 128
+    """Width of the embeddings that are compared (16 to 1024 in the paper)."""
+    projector_norm: Literal["batch", "layer"] = "batch"
+    """Normalisation in the projector (batch in the minimal code). Batch statistics are those of one process."""
+    regularizer: RegularizerConfig = field(
+        default_factory=lambda: RegularizerConfig(kind="sigreg", weight=0.02)
+    )
+    """Regularizer of each view's embeddings over the batch. Weight: 0.02 in the minimal code, 0.05 in the paper; the other
+    part of the loss has 1 - weight. Its fields `on` and `level` have no meaning here."""
+    seed: int = 0
+    """Seed of the initial weights, and of the views of a bare tensor."""
+    optim: OptimConfig = field(
+        default_factory=lambda: OptimConfig(
+            start_lr=2e-5, lr=2e-3, final_lr=2e-6, weight_decay=0.05, final_weight_decay=0.05
+        )
+    )
+    """Training length, AdamW and its schedules. Rate 2e-3 and constant decay 0.05: the minimal code, at 256 images a step. It
+    warms up for one epoch: set `optim.warmup_steps`."""
+
+    def __post_init__(self) -> None:
+        if self.size not in VIT_SIZES:
+            raise ConfigError(f"unknown size '{self.size}': {nearest(self.size, VIT_SIZES)}")
+        if self.global_views < 1 or self.local_views < 0 or self.global_views + self.local_views < 2:
+            raise ConfigError(
+                f"at least one global view and two views in all are needed, got global_views={self.global_views}, "
+                f"local_views={self.local_views}"
+            )
+        if not 0 <= self.regularizer.weight <= 1:
+            raise ConfigError(f"regularizer.weight must lie in 0..1, got {self.regularizer.weight}")
+
+    def fit(self, shape: tuple[int, ...] = (3, 224, 224)) -> LeJEPAConfig:
+        """The same config with every None filled in, from ``size`` and from the shape (C, H, W) of a typical sample.
+
+        Raises:
+            ConfigError: sizes do not divide, or a local view is larger than the image.
+        """
+        filled: Any = replace(self, **fit_vit(self, shape, "LeJEPA"))  # Any: nothing is None from here on
+        side, patch = filled.image_size, filled.patch_size
+        if self.views.size not in (None, side):
+            raise ConfigError(
+                f"views.size={self.views.size}, but global views have the image size {side}: leave it out"
+            )
+        small = self.local.size or tuple(max(1, round(s * 7 / 16 / patch)) * patch for s in side)
+        patch_layout(small, (patch, patch))
+        if small[0] > side[0] or small[1] > side[1]:
+            raise ConfigError(f"local.size={small} is larger than the image size {side}")
+        return replace(
+            filled,
+            views=replace(self.views, size=side),
+            local=replace(self.local, size=small),
+            hidden=self.hidden or (512 if self.size == "nano" else 2048),
+        )
+
+    def summary(self) -> str:
+        """What a fitted config stands for, in one line."""
+        (height, width), patch = self.image_size or (0, 0), self.patch_size or 1
+        small = "x".join(map(str, self.local.size or ()))
+        views = f"{self.global_views} views" + (
+            f" and {self.local_views} of {small}" if self.local_views else ""
+        )
+        return (
+            f"size={self.size}: encoder {self.dim} wide, {self.depth} blocks, {self.heads} heads; projector {self.hidden} wide, "
+            f"to {self.projection}; {views}; images {height}x{width}, patch {patch}: {height // patch}x{width // patch} tokens"
+        )
+
+
+@register(
+    "lejepa",
+    config=LeJEPAConfig,
+    summary="views of an image agree and embeddings are spread like a normal; no target encoder, no stop-gradient",
+    modality="images",
+    citation="Balestriero, LeCun, LeJEPA: Provable and Scalable SSL Without the Heuristics, arXiv 2511.08544",
+    licence="no official weights are read; the official code is non-commercial and not used",
+)
+class LeJEPA(Method):
+    """LeJEPA as a module. See the file header for the equation.
+
+    Args:
+        config: what is None in it is filled in by :meth:`LeJEPAConfig.fit`.
+    """
+
+    config: LeJEPAConfig
+
+    def __init__(self, config: LeJEPAConfig | None = None) -> None:
+        super().__init__()
+        config = config or LeJEPAConfig()
+        self.config = config.fit((config.channels or 3, *(config.image_size or (224, 224))))
+        c: Any = self.config  # Any: nothing is None in a fitted config
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(c.seed)
+            self.encoder = build_vit(c)
+            initialise(self.encoder)
+            nn.init.trunc_normal_(self.encoder.tokenizer.proj.weight, std=c.patch_std)
+            self.projector = Projector(c.dim, c.hidden, c.projection, c.projector_norm)
+        self.step = 0
+
+    @property
+    def layout(self) -> Layout:
+        """How the tokens lie."""
+        return self.encoder.tokenizer.layout
+
+    def draw_views(self, batch: Batch) -> list[Float[Tensor, "V B C h w"]]:
+        """The global and, if there are any, the local views of a batch."""
+        c, first = self.config, self.config.global_views
+        kinds = [(c.views, range(first)), (c.local, range(first, first + c.local_views))]
+        return [
+            random_views(config, batch.inputs, batch.index, numbers, seed=batch.seed, step=batch.step)[0]
+            for config, numbers in kinds
+            if numbers
+        ]
+
+    def forward(self, batch: Batch | Tensor) -> Output:
+        """Loss and intermediates. A bare tensor (B, C, H, W) is a batch of samples 0..B-1 at the current step.
+
+        In the output a view is a target block of one token: ``predicted`` (B, V, 1, E) are the embeddings of the views,
+        ``target`` is the centre, ``context`` (B, N, D) are the tokens of the first view.
+        """
+        if isinstance(batch, Tensor):
+            batch = Batch(batch, torch.arange(len(batch)), step=self.step, seed=self.config.seed)
+        if tuple(batch.inputs.shape[1:]) != self.input_shape():
+            raise ConfigError(
+                f"expected input (B, {', '.join(map(str, self.input_shape()))}), got {tuple(batch.inputs.shape)}"
+            )
+        tokens = [self._tokens(views.flatten(0, 1)) for views in self.draw_views(batch)]
+        pooled = torch.cat([t.mean(dim=1) for t in tokens])
+        z = self.projector(pooled).float().unflatten(0, (-1, len(batch.inputs)))  # (V, B, E)
+
+        centre = z[: self.config.global_views].mean(dim=0)
+        invariance = (z - centre).square().mean()
+        rule = self.config.regularizer
+        spread = torch.stack([penalty(rule, view, seed=batch.seed, step=batch.step) for view in z]).mean()
+        return Output(
+            (1 - rule.weight) * invariance + rule.weight * spread,
+            {"invariance": invariance.detach(), "regularizer": spread.detach()},
+            context=tokens[0][: len(batch.inputs)],
+            predicted=z.transpose(0, 1).unsqueeze(2),
+            target=centre.detach()[:, None, None].expand(-1, len(z), -1, -1),
+        )
+
+    def after_step(self, step: int) -> None:
+        """Counts steps; nothing else moves."""
+        self.step = step + 1
+
+    def encode(self, x: Tensor, *, encoder: str = "target", layer: int = -1) -> Representation:
+        """Representation of whole images (B, C, H, W). ``"target"`` and ``"context"`` are the one encoder."""
+        if encoder not in ("target", "context"):
+            raise ConfigError(f"unknown encoder '{encoder}': {nearest(encoder, ('target', 'context'))}")
+        tokens = self.encoder(self.encoder.tokenizer.cut(x), layer=layer)
+        return Representation(tokens, tokens.mean(dim=1), encoder, layer, self.layout)
+
+    def input_shape(self) -> tuple[int, ...]:
+        """(C, H, W)."""
+        return (self.config.channels or 0, *(self.config.image_size or ()))
+
+    def compile_units(self) -> Iterable[nn.Module]:
+        """The transformer blocks."""
+        return [module for module in self.encoder.modules() if isinstance(module, Block)]
+
+    def _tokens(self, images: Float[Tensor, "S C h w"]) -> Float[Tensor, "S n D"]:
+        """Tokens of views of the image size or smaller; a smaller view lies in the middle of the grid.
+
+        So neighbours are one step apart in views of either size, and learned or rotary positions need no interpolation.
+        """
+        tokenizer = self.encoder.tokenizer
+        if tuple(images.shape[2:]) == tokenizer.size:
+            return self.encoder(tokenizer.cut(images))
+        grid = tokenizer.layout.grid
+        small = patch_layout(images.shape[2:], tokenizer.patch).grid
+        (top, left), patch = [(g - s) // 2 for g, s in zip(grid, small, strict=True)], tokenizer.patch[0]
+        below, right = grid[0] - small[0] - top, grid[1] - small[1] - left
+        canvas = F.pad(images, [patch * n for n in (left, right, top, below)])
+        index = torch.arange(tokenizer.layout.tokens, device=images.device).view(grid)
+        keep = index[top : top + small[0], left : left + small[1]].flatten()
+        return self.encoder(tokenizer.cut(canvas), keep.expand(len(images), -1))
