@@ -77,9 +77,14 @@ def test_a_file_for_another_method_is_refused(capsys, tmp_path):
 
 def test_every_short_name_is_an_option():
     from anyjepa.data import ImageConfig
-    from anyjepa.training import TrainConfig
+    from anyjepa.training import OnlineProbeConfig, TrainConfig
 
-    groups = {"model": entry("ijepa").config, "images": ImageConfig, "train": TrainConfig}
+    groups = {
+        "model": entry("ijepa").config,
+        "images": ImageConfig,
+        "train": TrainConfig,
+        "online_probe": OnlineProbeConfig,
+    }
     options = {o for action in pretrain_parser("ijepa", groups)._actions for o in action.option_strings}
     assert set(SHORT.values()) <= options and not set(SHORT) & options
     assert expand_short(["--size=tiny", "--steps", "3", "x"]) == [

@@ -100,10 +100,10 @@ def pretrain(arguments: list[str]) -> int:
     from anyjepa.options import parse_pretrain, split_method
     from anyjepa.pretraining import pretrain as run
     from anyjepa.registry import entry
-    from anyjepa.training import RunConfig, TrainConfig
+    from anyjepa.training import OnlineProbeConfig, RunConfig, TrainConfig
 
     method, rest, overwrite = split_method(arguments)
-    groups = {"model": entry(method).config, "images": ImageConfig, "train": TrainConfig}
+    groups = {"model": entry(method).config, "images": ImageConfig, "train": TrainConfig, "online_probe": OnlineProbeConfig}
     values = parse_pretrain(method, groups, rest)
     if values["data"] is None:
         raise ConfigError(

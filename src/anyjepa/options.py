@@ -24,6 +24,7 @@ SHORT = {
     "--workers": "--train.workers",
     "--devices": "--train.devices",
     "--on-collapse": "--train.on_collapse",
+    "--online-probe": "--online_probe.data",
     "--precision": "--train.precision",
     "--seed": "--train.seed",
 }

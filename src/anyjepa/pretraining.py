@@ -11,12 +11,14 @@ from anyjepa.config import to_dict
 from anyjepa.contract import Method
 from anyjepa.data import ImageConfig, ImageDataset, Source, build_loader, inspect, open_source
 from anyjepa.errors import CheckpointError, ConfigError, DataError
+from anyjepa.evaluation.online import OnlineProbe
 from anyjepa.randomness import derive_seed
 from anyjepa.monitoring.examine import examine
 from anyjepa.registry import entry
 from anyjepa.training.checkpoint import find_checkpoints, latest, step_of
 from anyjepa.training.loop import TrainResult, train
 from anyjepa.training.module import LoaderFactory
+from anyjepa.training.recorder import Probe
 from anyjepa.training.run_config import RunConfig
 from anyjepa.training.run_dir import CONFIG, first_process, prepare, read_info, write_info
 
@@ -53,7 +55,7 @@ def pretrain(config: RunConfig, *, overwrite: bool = False) -> TrainResult:
             print(model.summary())
         write_info(run, samples=len(source))
         config.save(run / CONFIG)  # last: a directory with a config is a run that can be resumed
-    return train(method, _loader(config, dataset), config.train, run, content=to_dict(config), resume=True)
+    return _train(config, run, method, dataset)
 
 
 def resume(run: str | Path) -> TrainResult:
@@ -81,7 +83,36 @@ def resume(run: str | Path) -> TrainResult:
         )
     method, dataset = _build(config), ImageDataset(source, config.images)
     _check(method, dataset)
-    return train(method, _loader(config, dataset), config.train, run, content=to_dict(config), resume=True)
+    return _train(config, run, method, dataset)
+
+
+def _train(config: RunConfig, run: Path, method: Method, dataset: ImageDataset) -> TrainResult:
+    return train(
+        method,
+        _loader(config, dataset),
+        config.train,
+        run,
+        content=to_dict(config),
+        resume=True,
+        probe=_online_probe(config, dataset.size),
+    )
+
+
+def _online_probe(config: RunConfig, size: tuple[int, int]) -> Probe | None:
+    wanted = config.online_probe
+    if wanted.data is None or not first_process():
+        return None
+    if config.train.strategy == "fsdp":
+        raise ConfigError("online_probe.data needs the whole model in one process: leave it out with train.strategy=fsdp")
+    images = replace(config.images, limit=None)
+    score = OnlineProbe(ImageDataset.open(wanted.data, images, size, labels=True), wanted.samples)
+    ends, gap = {1, config.model.optim.steps}, config.train.log_every
+
+    def probe(method: Method, step: int) -> dict[str, float]:
+        # Asked for logged steps only: the first of them after each multiple of `every`.
+        return score(method) if step in ends or step % wanted.every < min(gap, wanted.every) else {}
+
+    return probe
 
 
 def _open(config: RunConfig) -> Source:

@@ -45,7 +45,7 @@ PREDICTOR_SIZES: dict[str, dict[str, Any]] = {
     "giant": dict(predictor_width=384, predictor_depth=16),
 }
 
-RESCUE = RegularizerConfig(kind="vicreg", weight=0.2, level="both")
+RESCUE = RegularizerConfig(kind="vicreg", weight=1.0, level="both")
 """What is switched on in a collapse; see docs/small-scale.md for what it does to small models."""
 
 

@@ -11,6 +11,23 @@ LOGGERS = ("tensorboard", "wandb")
 
 
 @dataclass(frozen=True)
+class OnlineProbeConfig:
+    """A probe during training, on labelled data of its own."""
+
+    data: str | None = None
+    """Labelled data, as for `anyjepa probe`; None: no probe. The pretraining never sees the labels."""
+    every: int = 200
+    """Steps between two scores. The first and the last step always have one."""
+    samples: int = 2000
+    """Use that many labelled samples, evenly spread: four fifths to fit, one to score."""
+
+    def __post_init__(self) -> None:
+        for name in ("every", "samples"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"online_probe.{name} must be at least 1, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """Settings of the training loop. Length and schedules belong to the method (its ``optim``)."""
 

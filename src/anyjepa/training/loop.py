@@ -17,7 +17,7 @@ from anyjepa.training.allocator import tune_allocator
 from anyjepa.training.checkpoint import find_checkpoints
 from anyjepa.training.config import TrainConfig
 from anyjepa.training.module import LoaderFactory, TrainingModule
-from anyjepa.training.recorder import Recorder
+from anyjepa.training.recorder import Probe, Recorder
 from anyjepa.training.run_dir import INFO, first_process, prepare, read_info, write_info
 from anyjepa.training.trainer import build_trainer, quiet
 
@@ -55,6 +55,7 @@ def train(
     content: Mapping[str, Any] | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    probe: Probe | None = None,
 ) -> TrainResult:
     """Train ``method`` for ``method.optim.steps`` optimizer steps. With several devices, every process calls this.
 
@@ -69,6 +70,8 @@ def train(
         content: plain config put into the checkpoints; None: the name and the config of the method.
         resume: go on from the newest whole checkpoint, or from the start when there is none.
         overwrite: delete an old run in the directory.
+        probe: scores the method in the first process before a line of the log is written, where one is due; what it
+            returns goes into that line.
 
     Raises:
         ConfigError: the directory already holds a run, or the settings do not fit the machine.
@@ -88,7 +91,7 @@ def train(
     sharded = config.strategy == "fsdp"
     module = TrainingModule(method.train(), config, loader, sharded)
     name = read_info(run)["id"] if first_process() else ""
-    recorder = Recorder(module, run, config, content, name)
+    recorder = Recorder(module, run, config, content, name, probe)
     with quiet():
         trainer = build_trainer(config, [recorder])
         try:

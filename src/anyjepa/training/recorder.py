@@ -7,13 +7,14 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from anyjepa.contract import Method
 from anyjepa.errors import AnyjepaError, CheckpointError
 from anyjepa.monitoring.advice import advise
 from anyjepa.monitoring.doctor import DIVERGED
@@ -31,6 +32,10 @@ from anyjepa.training.watch import Watch
 log = logging.getLogger(__name__)
 
 
+Probe = Callable[[Method, int], Mapping[str, float]]
+"""Named scores of a method after so many steps; empty where none is due."""
+
+
 class Recorder(Callback):
     """Keeps the run directory of a :class:`TrainingModule` up to date.
 
@@ -40,6 +45,7 @@ class Recorder(Callback):
         config: how to train.
         content: plain config that goes into the checkpoints.
         name: unique name of the run, for loggers that need one.
+        probe: scores for the log.
 
     Attributes:
         stopped: whether a signal, or a collapse, ended the training before its last step.
@@ -47,11 +53,18 @@ class Recorder(Callback):
     """
 
     def __init__(
-        self, module: TrainingModule, run: Path, config: TrainConfig, content: Mapping[str, Any], name: str
+        self,
+        module: TrainingModule,
+        run: Path,
+        config: TrainConfig,
+        content: Mapping[str, Any],
+        name: str,
+        probe: Probe | None = None,
     ) -> None:
         self.stopped = False
         self.watch = Watch(module.method, content, config.on_collapse)
         self._module, self._run, self._config, self._name = module, run, config, name
+        self._probe = probe
         self._found: Path | None = None
         self._saved = self._seen = 0
         self._asked = self._recording = False
@@ -163,11 +176,13 @@ class Recorder(Callback):
         self._rate = (self._seen - self._mark_step) * self._config.batch_size / max(now - self._mark, 1e-9)
         self._mark, self._mark_step = now, self._seen
         decaying = max(group["weight_decay"] for group in trainer.optimizers[0].param_groups)
+        scores = self._probe(self._module.method, self._seen) if self._probe and trainer.is_global_zero else {}
         row = {
             "step": self._seen,
             "loss": losses["loss"],
             **losses,
             **self._module.observed,
+            **scores,
             "lr": trainer.optimizers[0].param_groups[0]["lr"],
             "weight_decay": decaying,
             "images_per_second": self._rate,

@@ -11,7 +11,7 @@ from anyjepa.config import from_dict, read_yaml, to_yaml
 from anyjepa.data import ImageConfig
 from anyjepa.errors import ConfigError
 from anyjepa.registry import entry
-from anyjepa.training.config import TrainConfig
+from anyjepa.training.config import OnlineProbeConfig, TrainConfig
 from anyjepa.training.run_dir import write_whole
 
 
@@ -31,6 +31,8 @@ class RunConfig:
     """How images become batches."""
     train: TrainConfig = field(default_factory=TrainConfig)
     """How to train."""
+    online_probe: OnlineProbeConfig = field(default_factory=OnlineProbeConfig)
+    """What to score the encoder on while it trains."""
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> RunConfig:
