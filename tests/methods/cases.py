@@ -44,6 +44,8 @@ CASES = {
             {"regularizer": {"kind": "visreg", "on": "prediction", "level": "both"}, "target": "online"},
             {"regularizer": {"kind": "koleo", "level": "tokens"}, "masks": {"truncate": "pad"}},
             {"target_norm": False},
+            {"stem": "conv"},
+            {"stem": "conv", "masks": {"truncate": "pad"}},
         ),
     ),
     "lejepa": Case(
@@ -56,6 +58,7 @@ CASES = {
             {"global_views": 1, "local_views": 1, "positions": "rotary"},
             {"local_views": 1, "local": {"size": [12, 20]}, "positions": "learned", "registers": 2},
             {"projector_norm": "layer"},
+            {"stem": "conv", "local_views": 1},
             {"drop_path": 0.5},
             {"regularizer": {"kind": "vicreg", "weight": 0.5}},
             {"regularizer": {"kind": "none", "weight": 0.0}},

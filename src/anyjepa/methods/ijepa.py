@@ -61,6 +61,9 @@ class IJEPAConfig:
     """Input channels; None: from the data."""
     patch_size: int | None = None
     """Side of a patch in pixels; None: from the image size (16, or 14 for huge, in the paper)."""
+    stem: Literal["patch", "conv"] = "patch"
+    """How patches become tokens: a linear projection (paper), or overlapping convolutions, from which small models learn much
+    faster; patch_size is then a power of two."""
     dim: int | None = None
     """Width of the encoder."""
     depth: int | None = None
@@ -177,7 +180,7 @@ class IJEPA(Method):
                 heads=c.predictor_heads,
             )
             initialise(self, depth_rescale=c.depth_rescale)
-            nn.init.trunc_normal_(tokenizer.proj.weight, std=c.patch_std)
+            tokenizer.initialise(c.patch_std)
         self.target = TargetRule(self.context_encoder, c.target)
         self.step = 0
 

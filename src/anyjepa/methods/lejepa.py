@@ -44,6 +44,9 @@ class LeJEPAConfig:
     """Input channels; None: from the data."""
     patch_size: int | None = None
     """Side of a patch in pixels; None: from the image size (8 in the minimal code)."""
+    stem: Literal["patch", "conv"] = "patch"
+    """How patches become tokens: a linear projection (paper), or overlapping convolutions, from which small models learn much
+    faster; patch_size is then a power of two."""
     dim: int | None = None
     """Width of the encoder."""
     depth: int | None = None
@@ -162,7 +165,7 @@ class LeJEPA(Method):
             torch.manual_seed(c.seed)
             self.encoder = build_vit(c)
             initialise(self.encoder)
-            nn.init.trunc_normal_(self.encoder.tokenizer.proj.weight, std=c.patch_std)
+            self.encoder.tokenizer.initialise(c.patch_std)
             self.projector = Projector(c.dim, c.hidden, c.projection, c.projector_norm)
         self.step = 0
 

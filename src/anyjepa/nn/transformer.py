@@ -167,7 +167,7 @@ class Encoder(nn.Module):
         Returns:
             (B, Q, D), registers left out.
         """
-        x = self.positions(self.tokenizer.embed(patches if keep is None else take(patches, keep)), keep)
+        x = self.positions(self.tokenizer.embed(patches, keep, valid), keep)
         prefix = 0 if self.registers is None else self.registers.shape[0]
         if self.registers is not None:
             x = torch.cat((self.registers.expand(x.shape[0], -1, -1), x), dim=1)

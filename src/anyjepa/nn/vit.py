@@ -7,6 +7,7 @@ from typing import Any
 
 from anyjepa.errors import ConfigError
 from anyjepa.nn.transformer import Encoder
+from anyjepa.tokenizers.convolutions import ConvTokenizer
 from anyjepa.tokenizers.patches import PatchTokenizer, patch_layout
 
 VIT_SIZES: dict[str, dict[str, Any]] = {
@@ -63,8 +64,9 @@ def check_width(width: int, heads: int, what: str) -> None:
 
 def build_vit(c: Any) -> Encoder:
     """The encoder of a config filled in by :func:`fit_vit`; its weights are yet to be initialised."""
+    tokenizer = ConvTokenizer if c.stem == "conv" else PatchTokenizer
     return Encoder(
-        PatchTokenizer(c.image_size, (c.patch_size, c.patch_size), c.channels, c.dim),
+        tokenizer(c.image_size, (c.patch_size, c.patch_size), c.channels, c.dim),
         dim=c.dim,
         depth=c.depth,
         heads=c.heads,

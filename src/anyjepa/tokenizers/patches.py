@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from anyjepa.contract import Layout
@@ -66,8 +66,25 @@ class PatchTokenizer(nn.Module):
         grid_axes, patch_axes = range(2, 2 + 2 * axes, 2), range(3, 3 + 2 * axes, 2)
         return x.permute(0, *grid_axes, 1, *patch_axes).flatten(1, axes).flatten(2)
 
-    def embed(self, patches: Float[Tensor, "B K patch"]) -> Float[Tensor, "B K D"]:
-        """Linear projection of patches."""
+    def initialise(self, std: float) -> None:
+        """Draw the projection with standard deviation ``std``."""
+        nn.init.trunc_normal_(self.proj.weight, std=std)
+
+    def embed(
+        self,
+        patches: Float[Tensor, "B N patch"],
+        keep: Int[Tensor, "B K"] | None = None,
+        valid: Bool[Tensor, "B K"] | None = None,
+    ) -> Float[Tensor, "B K D"]:
+        """Tokens of some patches.
+
+        Args:
+            patches: all patches.
+            keep: those whose tokens are wanted; None: all.
+            valid: False where ``keep`` is padding: a tokenizer that looks at several patches must not look at those.
+        """
+        if keep is not None:
+            patches = patches.gather(1, keep.unsqueeze(-1).expand(-1, -1, patches.shape[-1]))
         return self.proj(patches)
 
     def forward(self, x: Float[Tensor, "B C *size"]) -> Float[Tensor, "B N D"]:
