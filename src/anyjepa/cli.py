@@ -103,7 +103,12 @@ def pretrain(arguments: list[str]) -> int:
     from anyjepa.training import OnlineProbeConfig, RunConfig, TrainConfig
 
     method, rest, overwrite = split_method(arguments)
-    groups = {"model": entry(method).config, "images": ImageConfig, "train": TrainConfig, "online_probe": OnlineProbeConfig}
+    groups = {
+        "model": entry(method).config,
+        "images": ImageConfig,
+        "train": TrainConfig,
+        "online_probe": OnlineProbeConfig,
+    }
     values = parse_pretrain(method, groups, rest)
     if values["data"] is None:
         raise ConfigError(

@@ -12,8 +12,8 @@ from anyjepa.contract import Method
 from anyjepa.data import ImageConfig, ImageDataset, Source, build_loader, inspect, open_source
 from anyjepa.errors import CheckpointError, ConfigError, DataError
 from anyjepa.evaluation.online import OnlineProbe
-from anyjepa.randomness import derive_seed
 from anyjepa.monitoring.examine import examine
+from anyjepa.randomness import derive_seed
 from anyjepa.registry import entry
 from anyjepa.training.checkpoint import find_checkpoints, latest, step_of
 from anyjepa.training.loop import TrainResult, train
@@ -103,7 +103,9 @@ def _online_probe(config: RunConfig, size: tuple[int, int]) -> Probe | None:
     if wanted.data is None or not first_process():
         return None
     if config.train.strategy == "fsdp":
-        raise ConfigError("online_probe.data needs the whole model in one process: leave it out with train.strategy=fsdp")
+        raise ConfigError(
+            "online_probe.data needs the whole model in one process: leave it out with train.strategy=fsdp"
+        )
     images = replace(config.images, limit=None)
     score = OnlineProbe(ImageDataset.open(wanted.data, images, size, labels=True), wanted.samples)
     ends, gap = {1, config.model.optim.steps}, config.train.log_every

@@ -13,8 +13,8 @@ from anyjepa.data import ImageConfig, ImageDataset, open_source
 from anyjepa.errors import CheckpointError, ConfigError, DataError
 from anyjepa.evaluation import ProbeResult, encoder_reader, extract, pixel_reader, probe
 from anyjepa.evaluation.features import untrained
-from anyjepa.registry import create
 from anyjepa.pretraining import pretrain
+from anyjepa.registry import create
 from anyjepa.training import RunConfig, TrainConfig
 
 TINY = dict(dim=16, depth=2, heads=2, predictor_width=8, predictor_depth=1, predictor_heads=2, patch_size=2)

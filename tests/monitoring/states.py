@@ -58,7 +58,9 @@ class SignalJEPA(Method):
         assert isinstance(batch, Batch)
         patches = self.encoder.tokenizer.cut(batch.inputs)
         layout = self.encoder.tokenizer.layout
-        masks = random_masks(RandomMaskConfig(), layout, seed=batch.seed, step=batch.step, index=batch.index.numpy())
+        masks = random_masks(
+            RandomMaskConfig(), layout, seed=batch.seed, step=batch.step, index=batch.index.numpy()
+        )
         with torch.set_grad_enabled(self.config.target == "online"):
             everything = self.target.encoder(self.encoder)(patches)
             everything = torch.nn.functional.layer_norm(everything, everything.shape[-1:])
@@ -97,7 +99,9 @@ def data(modality: str) -> Tensor:
 
 def build(modality: str, *, seed: int, lr: float = 2e-3, steps: int = STEPS, **fields) -> Method:
     """A tiny method of the modality."""
-    optim = OptimConfig(steps=steps, warmup_steps=steps // 8, lr=lr, start_lr=min(lr, 2e-4), final_weight_decay=0.04)
+    optim = OptimConfig(
+        steps=steps, warmup_steps=steps // 8, lr=lr, start_lr=min(lr, 2e-4), final_weight_decay=0.04
+    )
     regularizer = RegularizerConfig(**fields.pop("regularizer", {}))
     common = dict(seed=seed, ema=(0.98, 1.0), regularizer=regularizer, optim=optim) | fields
     if modality == "signals":

@@ -45,7 +45,11 @@ def row(step: int, **numbers: float) -> dict:
     """A line of a healthy log."""
     fine = dict(std=0.8, content=0.7, rank=30.0, pooled_rank=20.0, correlation=0.3, cosine=0.4)
     both = {f"{who}_{name}": value for who in ("target", "context") for name, value in fine.items()}
-    return {"step": step, "loss": 0.3, "gradient_norm": 0.1, "prediction_match": 0.4, "prediction_gain": 0.2} | both | numbers
+    return (
+        {"step": step, "loss": 0.3, "gradient_norm": 0.1, "prediction_match": 0.4, "prediction_gain": 0.2}
+        | both
+        | numbers
+    )
 
 
 def log(**numbers: float) -> list[dict]:

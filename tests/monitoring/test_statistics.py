@@ -98,8 +98,12 @@ def test_prediction_gain_and_match():
 
 def test_observe_groups_by_masks_and_leaves_padding_out():
     b, k, m, p, d, n = 20, 6, 2, 3, 8, 12
-    context = torch.stack([torch.randperm(n, generator=torch.Generator().manual_seed(i))[:k] for i in range(b)])
-    targets = torch.stack([torch.randperm(n, generator=torch.Generator().manual_seed(90 + i))[: m * p] for i in range(b)])
+    context = torch.stack(
+        [torch.randperm(n, generator=torch.Generator().manual_seed(i))[:k] for i in range(b)]
+    )
+    targets = torch.stack(
+        [torch.randperm(n, generator=torch.Generator().manual_seed(90 + i))[: m * p] for i in range(b)]
+    )
     valid = torch.arange(k) < torch.tensor([4, 6] * (b // 2))[:, None]
     where = 5 * gaussian(n, d)
     masks = Masks(context, targets.view(b, m, p), valid)

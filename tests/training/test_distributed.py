@@ -17,8 +17,8 @@ import torch
 from children import finish, losses, rows, start
 from toy import Toy, ToyConfig, toy_loader
 
-from anyjepa.schedules import OptimConfig
 from anyjepa.pretraining import pretrain
+from anyjepa.schedules import OptimConfig
 from anyjepa.training import RunConfig, TrainConfig, train
 from anyjepa.training.checkpoint import find_checkpoints
 from anyjepa.training.optimizer import build_optimizer, set_schedules

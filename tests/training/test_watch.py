@@ -24,7 +24,9 @@ CONFIG = TrainConfig(batch_size=32, accelerator="cpu", log_every=5, checkpoint_e
 
 def collapsing(**fields) -> anyjepa.Method:
     """No stop-gradient and no regularizer: it collapses within 50 steps."""
-    small = dict(size="nano", dim=16, depth=1, heads=2, predictor_width=16, predictor_depth=1, predictor_heads=2)
+    small = dict(
+        size="nano", dim=16, depth=1, heads=2, predictor_width=16, predictor_depth=1, predictor_heads=2
+    )
     optim = dict(steps=STEPS, warmup_steps=5, lr=5e-3, start_lr=1e-3)
     shape = dict(image_size=(16, 16), channels=1, patch_size=4, masker="random")
     return anyjepa.create("ijepa", **small, **shape, target="online", optim=optim, **fields)
@@ -34,7 +36,11 @@ def loader(start: int, rank: int, world: int):
     index = torch.arange(32)
     for step in range(start, STEPS):
         pixels = uniform(0, "pixels", step, index.numpy(), 256).reshape(32, 1, 16, 16) - 0.5
-        yield Batch(torch.tensor(pixels, dtype=torch.float32) + torch.linspace(-1, 1, 32).view(-1, 1, 1, 1), index, step)
+        yield Batch(
+            torch.tensor(pixels, dtype=torch.float32) + torch.linspace(-1, 1, 32).view(-1, 1, 1, 1),
+            index,
+            step,
+        )
 
 
 def configured(**fields) -> TrainConfig:
@@ -52,7 +58,9 @@ def test_warn_tells_once_and_trains_on(tmp_path, capsys):
 def test_stop_ends_with_a_checkpoint(tmp_path, capsys):
     result = train(collapsing(), loader, configured(on_collapse="stop"), tmp_path / "run")
     assert not result.finished and 50 <= result.step < STEPS
-    assert latest(tmp_path / "run") == result.checkpoint and result.checkpoint.name.endswith(f"{result.step:08d}")
+    assert latest(tmp_path / "run") == result.checkpoint and result.checkpoint.name.endswith(
+        f"{result.step:08d}"
+    )
     assert "anyjepa resume" in capsys.readouterr().out
 
 
@@ -90,7 +98,13 @@ def test_a_method_without_a_remedy_says_so(tmp_path, capsys):
 def test_the_log_holds_statistics_at_every_line(tmp_path):
     train(collapsing(), loader, CONFIG, tmp_path / "run")
     for row in rows(tmp_path / "run"):
-        for name in ("target_rank", "context_pooled_rank", "prediction_match", "gradient_norm", "target_cosine"):
+        for name in (
+            "target_rank",
+            "context_pooled_rank",
+            "prediction_match",
+            "gradient_norm",
+            "target_cosine",
+        ):
             assert row[name] is not None, name
     header = (tmp_path / "run/log.csv").read_text().splitlines()[0].split(",")
     assert {"step", "loss", "target_rank", "gradient_norm"} <= set(header)
@@ -113,7 +127,8 @@ def test_a_method_with_nothing_to_see_is_left_alone(tmp_path, capsys):
 
 def test_replay_is_silent(capsys):
     sick = [
-        {"step": 10 * n, "loss": 0.1, "target_std": 1e-5, "target_cosine": 1.0, "target_content": 0.5} for n in range(1, 9)
+        {"step": 10 * n, "loss": 0.1, "target_std": 1e-5, "target_cosine": 1.0, "target_content": 0.5}
+        for n in range(1, 9)
     ]
     watch = Watch(collapsing(), {}, "regularize")
     assert watch.replay(sick) and not Watch(collapsing(), {}, "warn").replay(sick)

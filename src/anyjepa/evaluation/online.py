@@ -43,7 +43,9 @@ class OnlineProbe:
         """``probe_knn`` and ``probe_linear``, accuracies in 0..1. The method is left in the mode it was in."""
         training, device = method.training, next(method.parameters()).device
         try:
-            features = extract({"": encoder_reader(method, device=device)}, self._dataset, indices=self._indices)
+            features = extract(
+                {"": encoder_reader(method, device=device)}, self._dataset, indices=self._indices
+            )
         finally:
             method.train(training)
         assert features.labels is not None

@@ -247,7 +247,9 @@ class IJEPA(Method):
         if self.config.regularizer.kind != "none":
             return None
         self.config = replace(self.config, regularizer=RESCUE)
-        return f"switched on model.regularizer: kind={RESCUE.kind}, level={RESCUE.level}, weight={RESCUE.weight}"
+        return (
+            f"switched on model.regularizer: kind={RESCUE.kind}, level={RESCUE.level}, weight={RESCUE.weight}"
+        )
 
     def encode(self, x: Tensor, *, encoder: str = "target", layer: int = -1) -> Representation:
         """Representation of whole images (B, C, H, W) by the ``"target"`` (default) or the ``"context"`` encoder."""

@@ -41,7 +41,9 @@ def _against_collapse(config: Mapping[str, Any]) -> list[str]:
     elif kind is not None:
         found.append(f"raise model.regularizer.weight from {weight} to {round(3 * weight, 4)}")
         if kind == "vicreg" and (_get(config, "model.regularizer.covariance") or 1.0) < 1.0:
-            found.append("raise model.regularizer.covariance to 1.0: small models need features kept apart more strongly")
+            found.append(
+                "raise model.regularizer.covariance to 1.0: small models need features kept apart more strongly"
+            )
     if _get(config, "model.target") == "stopgrad":
         found.append("set model.target=ema: a moving target is harder to follow into collapse")
     lr = _get(config, "model.optim.lr")
@@ -66,12 +68,16 @@ def _against_divergence(config: Mapping[str, Any]) -> list[str]:
 def _against_standstill(config: Mapping[str, Any]) -> list[str]:
     found = []
     if _get(config, "model.target") == "frozen":
-        found.append("set model.target=ema: the random targets of an untrained encoder carry little that can be predicted")
+        found.append(
+            "set model.target=ema: the random targets of an untrained encoder carry little that can be predicted"
+        )
     lr = _get(config, "model.optim.lr")
     if lr is not None:
         found.append(f"raise model.optim.lr from {lr:g} to {3 * lr:.1g}, or train longer: model.optim.steps")
     weight = _get(config, "model.regularizer.weight")
     if _get(config, "model.regularizer.kind") not in (None, "none") and weight:
-        found.append(f"lower model.regularizer.weight from {weight} to {round(weight / 3, 4)}: it may drown the prediction")
+        found.append(
+            f"lower model.regularizer.weight from {weight} to {round(weight / 3, 4)}: it may drown the prediction"
+        )
     found.append("look at the data: samples that are noise, or all alike, leave nothing to predict")
     return found

@@ -132,7 +132,12 @@ def _exploded(rows: Sequence[Row]) -> Row | None:
     usual, first = median(norms), abs(rows[0]["loss"] or 0.0)
     for row in reversed(rows):
         norm, loss = row.get("gradient_norm"), row.get("loss")
-        if norm is not None and loss is not None and norm > EXPLODED * min(usual, norms[0]) and loss > 10 * first:
+        if (
+            norm is not None
+            and loss is not None
+            and norm > EXPLODED * min(usual, norms[0])
+            and loss > 10 * first
+        ):
             return row
     return None
 
@@ -151,11 +156,17 @@ def _complete(rows: Sequence[Row], seen: Sequence[str]) -> tuple[str, list[str]]
         cosine, content, std = (_now(rows, f"{who}_{name}") or 0.0 for name in ("cosine", "content", "std"))
         first = rows[0].get(f"{who}_std") or 0.0
         if cosine > ALIKE:
-            found.append(f"{who} representations of different samples are the same: their mean cosine is {cosine:.3f}")
+            found.append(
+                f"{who} representations of different samples are the same: their mean cosine is {cosine:.3f}"
+            )
         elif content < LEAST_CONTENT:
-            found.append(f"{who} representations tell where a token lies and no more: {content:.1%} of their variance is between samples")
+            found.append(
+                f"{who} representations tell where a token lies and no more: {content:.1%} of their variance is between samples"
+            )
         elif std < LEAST_STD * first:
-            found.append(f"{who} representations have shrunk to a point: standard deviation {std:.2g}, {first:.2g} at the start")
+            found.append(
+                f"{who} representations have shrunk to a point: standard deviation {std:.2g}, {first:.2g} at the start"
+            )
         else:
             return None
     return COMPLETE, found
@@ -182,14 +193,18 @@ def _prediction(rows: Sequence[Row], step: int) -> tuple[str, list[str]] | None:
         return NOT_LEARNING, [f"no gradient reaches the weights: its norm is {norm:.1g}"]
     if match is None or match >= LEAST_MATCH:
         return None
-    evidence = [f"predictions do not know their sample: they match the targets' content by {match:.2f}; chance is 0, perfect 1"]
+    evidence = [
+        f"predictions do not know their sample: they match the targets' content by {match:.2f}; chance is 0, perfect 1"
+    ]
     return (NOT_LEARNING if step >= 2 * EARLIEST else TOO_EARLY), evidence
 
 
 def _well(rows: Sequence[Row], seen: Sequence[str]) -> list[str]:
     found = []
     for who in seen:
-        rank, pooled, content = (_now(rows, f"{who}_{name}") or 0.0 for name in ("rank", "pooled_rank", "content"))
+        rank, pooled, content = (
+            _now(rows, f"{who}_{name}") or 0.0 for name in ("rank", "pooled_rank", "content")
+        )
         found.append(
             f"{who} representations: rank {rank:.1f} of single tokens and {pooled:.1f} of whole samples "
             f"({rows[0].get(f'{who}_rank') or 0:.1f} and {rows[0].get(f'{who}_pooled_rank') or 0:.1f} at the start); "
@@ -197,5 +212,7 @@ def _well(rows: Sequence[Row], seen: Sequence[str]) -> list[str]:
         )
     match, gain = _now(rows, "prediction_match"), _now(rows, "prediction_gain")
     if match is not None and gain is not None:
-        found.append(f"predictions know their sample: they match the targets' content by {match:.2f} (gain {gain:+.2f})")
+        found.append(
+            f"predictions know their sample: they match the targets' content by {match:.2f} (gain {gain:+.2f})"
+        )
     return found

@@ -16,7 +16,7 @@ def observe(output: Output) -> dict[str, float]:
     Where the output has masks, tokens are grouped by their place in the layout; without masks (whole views) by their place in
     the output. What a method does not put into its output is left out.
     """
-    masks, found = output.masks, {}
+    masks, found = output.masks, dict[str, float]()
     if output.target is not None:
         target = output.target[:MOST_SAMPLES].float()
         places = _places(None if masks is None else masks.targets[:MOST_SAMPLES], target)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -32,19 +33,21 @@ class ConvTokenizer(PatchTokenizer):
         super().__init__(size, patch, channels, dim)
         stages = int(patch[0]).bit_length() - 1
         if len(patch) != 2 or patch[0] != patch[1] or patch[0] != 2**stages or stages < 1:
-            raise ConfigError(f"stem=conv needs square patches of 2, 4, 8, 16, ... pixels, got {tuple(patch)}")
+            raise ConfigError(
+                f"stem=conv needs square patches of 2, 4, 8, 16, ... pixels, got {tuple(patch)}"
+            )
         del self.proj
         widths = [channels, *(max(16, dim >> (stages - 1 - i)) for i in range(stages - 1)), dim]
         self.convolutions = nn.ModuleList(
-            nn.Conv2d(a, b, kernel_size=4, stride=2, padding=1) for a, b in zip(widths[:-1], widths[1:], strict=True)
+            nn.Conv2d(a, b, kernel_size=4, stride=2, padding=1) for a, b in pairwise(widths)
         )
         self.norms = nn.ModuleList(nn.GroupNorm(1, width) for width in widths[1:-1])
 
     def initialise(self, std: float) -> None:
         """He initialisation, and a last convolution that gives tokens of the size a linear projection of ``std`` would."""
-        *inner, last = self.convolutions
-        for convolution in self.convolutions:
-            nn.init.zeros_(convolution.bias)
+        *inner, last = (part for part in self.convolutions if isinstance(part, nn.Conv2d))
+        for convolution in (*inner, last):
+            nn.init.zeros_(convolution.bias)  # type: ignore[arg-type]
         for convolution in inner:
             nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
         values = self.channels * math.prod(self.patch)
@@ -68,7 +71,9 @@ class ConvTokenizer(PatchTokenizer):
             if i < len(self.norms):
                 x = torch.nn.functional.gelu(self.norms[i](x))
         tokens = x.flatten(2).transpose(1, 2)
-        return tokens if keep is None else tokens.gather(1, keep.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
+        return (
+            tokens if keep is None else tokens.gather(1, keep.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
+        )
 
     def _paste(self, patches: Float[Tensor, "B N patch"]) -> Float[Tensor, "B C H W"]:
         """The image whose patches these are: the inverse of ``cut``."""

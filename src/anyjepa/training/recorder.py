@@ -101,13 +101,15 @@ class Recorder(Callback):
         if trainer.is_global_zero:
             if self._found:
                 print(f"going on after step {self._seen}, from {self._found}")
-            self._sinks = open_sinks(self._run, self._config.loggers, self._seen, self.watch.content, self._name)
+            self._sinks = open_sinks(
+                self._run, self._config.loggers, self._seen, self.watch.content, self._name
+            )
             collapsed = self.watch.replay(read_rows(self._run))
             self._progress = open_progress(self._seen, self._module.method.optim.steps)
 
-        if self._found and self._config.on_collapse == "regularize":
-            if trainer.strategy.broadcast(trainer.is_global_zero and collapsed):
-                self.watch.act(told=False)
+        remedied = self._found and self._config.on_collapse == "regularize"
+        if remedied and trainer.strategy.broadcast(trainer.is_global_zero and collapsed):
+            self.watch.act(told=False)
 
     def _on_signal(self, number: int, frame: object) -> None:
         if self._asked and number == signal.SIGINT:
@@ -176,7 +178,9 @@ class Recorder(Callback):
         self._rate = (self._seen - self._mark_step) * self._config.batch_size / max(now - self._mark, 1e-9)
         self._mark, self._mark_step = now, self._seen
         decaying = max(group["weight_decay"] for group in trainer.optimizers[0].param_groups)
-        scores = self._probe(self._module.method, self._seen) if self._probe and trainer.is_global_zero else {}
+        scores = (
+            self._probe(self._module.method, self._seen) if self._probe and trainer.is_global_zero else {}
+        )
         row = {
             "step": self._seen,
             "loss": losses["loss"],

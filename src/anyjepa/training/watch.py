@@ -45,7 +45,7 @@ class Watch:
         return verdict in COLLAPSED and not self._acted and self._on_collapse != "warn"
 
     def replay(self, rows: Sequence[Row]) -> bool:
-        """Take the lines of the run before it was interrupted, in silence; returns whether a collapse among them called for action."""
+        """Take the lines from before an interruption, in silence; returns whether a collapse among them called for action."""
         self._rows = list(rows)
         self._told = judge(self._rows)[0] if rows else HEALTHY
         ends = range(1, len(rows) + 1)
@@ -60,7 +60,11 @@ class Watch:
         if "model" in self.content:
             self.content["model"] = to_dict(self._method.config)
         if told:
-            print(f"doctor: {done or 'this method has no remedy left to switch on'}", file=sys.stderr, flush=True)
+            print(
+                f"doctor: {done or 'this method has no remedy left to switch on'}",
+                file=sys.stderr,
+                flush=True,
+            )
         return False
 
     def diagnosis(self) -> Diagnosis:
