@@ -58,6 +58,8 @@ CASES = {
             {"global_views": 1, "local_views": 1, "positions": "rotary"},
             {"local_views": 1, "local": {"size": [12, 20]}, "positions": "learned", "registers": 2},
             {"projector_norm": "layer"},
+            {"visible": 0.5, "local_views": 1},
+            {"visible": 0.3, "global_views": 2},
             {"stem": "conv", "local_views": 1},
             {"drop_path": 0.5},
             {"regularizer": {"kind": "vicreg", "weight": 0.5}},

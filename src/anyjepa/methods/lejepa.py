@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -26,6 +27,7 @@ from anyjepa.nn.projector import Projector
 from anyjepa.nn.transformer import Block, initialise
 from anyjepa.nn.vit import VIT_SIZES, build_vit, fit_vit
 from anyjepa.objectives.regularizers import RegularizerConfig, penalty
+from anyjepa.randomness import uniform
 from anyjepa.registry import register
 from anyjepa.schedules import OptimConfig
 from anyjepa.tokenizers.patches import patch_layout
@@ -71,6 +73,9 @@ class LeJEPAConfig:
     """Crop and colours of global views. Their size is the image size."""
     local: ViewConfig = field(default_factory=lambda: ViewConfig(crop_scale=(0.05, 0.3)))
     """Crop and colours of local views; size None: 7/16 of the image size in whole patches, as the paper's 98 of 224."""
+    visible: float = 1.0
+    """Share of the tokens that the encoder is given of every global view but the first (1 in the paper). With less, a view must
+    be told from a part of it: masked-latent prediction without a predictor, as in arXiv 2204.07141, and a cheaper step."""
     hidden: int | None = None
     """Width of the two hidden layers of the projector (2048 in the minimal code; nano: 512)."""
     projection: int = 128
@@ -100,6 +105,8 @@ class LeJEPAConfig:
                 f"at least one global view and two views in all are needed, got global_views={self.global_views}, "
                 f"local_views={self.local_views}"
             )
+        if not 0 < self.visible <= 1:
+            raise ConfigError(f"visible is a share above 0 and up to 1, got {self.visible}")
         if not 0 <= self.regularizer.weight <= 1:
             raise ConfigError(f"regularizer.weight must lie in 0..1, got {self.regularizer.weight}")
 
@@ -196,7 +203,12 @@ class LeJEPA(Method):
             raise ConfigError(
                 f"expected input (B, {', '.join(map(str, self.input_shape()))}), got {tuple(batch.inputs.shape)}"
             )
-        tokens = [self._tokens(views.flatten(0, 1)) for views in self.draw_views(batch)]
+        whole, *local = self.draw_views(batch)
+        if self.config.visible < 1:
+            tokens = [self._tokens(whole[0]), self._part(whole[1:], batch)]
+        else:
+            tokens = [self._tokens(whole.flatten(0, 1))]
+        tokens += [self._tokens(views.flatten(0, 1)) for views in local]
         pooled = torch.cat([t.mean(dim=1) for t in tokens])
         z = self.projector(pooled).float().unflatten(0, (-1, len(batch.inputs)))  # (V, B, E)
 
@@ -230,6 +242,17 @@ class LeJEPA(Method):
     def compile_units(self) -> Iterable[nn.Module]:
         """The transformer blocks."""
         return [module for module in self.encoder.modules() if isinstance(module, Block)]
+
+    def _part(self, views: Float[Tensor, "V B C h w"], batch: Batch) -> Float[Tensor, "S K D"]:
+        """Tokens of a random share of each of the global views 1, 2, ..."""
+        n = self.layout.tokens
+        count, index = max(1, round(n * self.config.visible)), batch.index.numpy()
+        orders = [
+            uniform(batch.seed, f"view/visible/{view}", batch.step, index, n).argsort(axis=1)[:, :count]
+            for view in range(1, len(views) + 1)
+        ]
+        keep = torch.from_numpy(np.sort(np.concatenate(orders), axis=1)).to(views.device)
+        return self.encoder(self.encoder.tokenizer.cut(views.flatten(0, 1)), keep)
 
     def _tokens(self, images: Float[Tensor, "S C h w"]) -> Float[Tensor, "S n D"]:
         """Tokens of views of the image size or smaller; a smaller view lies in the middle of the grid.

@@ -45,9 +45,9 @@ LEAST_RANK = 4.0
 SAME_FEATURES = 0.9
 """Root mean square correlation from which features are copies of each other."""
 LOST_RANK = 0.5
-"""Share of the first row's pooled rank below which directions have been lost, if features are also ``CORRELATED``."""
-CORRELATED = 0.6
-"""Root mean square correlation from which features say nearly the same."""
+"""Share of the first row's pooled rank below which directions have been lost, if features have also grown alike."""
+GROWN_ALIKE = 0.1
+"""Rise of the correlation between features since the first row from which they have grown alike."""
 LEAST_GRADIENT = 1e-8
 """Gradient norm below which nothing moves."""
 LEAST_MATCH = 0.05
@@ -176,7 +176,7 @@ def _dimensional(rows: Sequence[Row], seen: Sequence[str]) -> tuple[str, list[st
     for who in seen:
         now = {name: _now(rows, f"{who}_{name}") or 0.0 for name in ("rank", "pooled_rank", "correlation")}
         first = {name: rows[0].get(f"{who}_{name}") or 0.0 for name in now}
-        lost = now["pooled_rank"] < LOST_RANK * first["pooled_rank"] and now["correlation"] > CORRELATED
+        lost = now["pooled_rank"] < LOST_RANK * first["pooled_rank"] and now["correlation"] > first["correlation"] + GROWN_ALIKE
         if now["rank"] < LEAST_RANK or now["correlation"] > SAME_FEATURES or lost:
             return DIMENSIONAL, [
                 f"{who} representations use few directions: rank {now['rank']:.1f} of single tokens and "
