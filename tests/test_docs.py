@@ -24,7 +24,7 @@ from PIL import Image
 from anyjepa import cli, registry
 from anyjepa.data import ImageConfig
 from anyjepa.options import parse_pretrain, split_method
-from anyjepa.training import TrainConfig
+from anyjepa.training import OnlineProbeConfig, TrainConfig
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -118,7 +118,8 @@ def parse(words: list[str]) -> None:
     if words[1] == "pretrain":
         method, rest, *_ = split_method(words[2:])
         config = registry.entry(method).config
-        parse_pretrain(method, {"model": config, "images": ImageConfig, "train": TrainConfig}, rest)
+        groups = {"images": ImageConfig, "train": TrainConfig, "online_probe": OnlineProbeConfig}
+        parse_pretrain(method, {"model": config} | groups, rest)
     else:
         cli.build_parser().parse_args(words[1:])
 
@@ -158,7 +159,7 @@ def test_the_main_job_is_run_and_not_only_parsed():
         for words in commands(b.code)
         if words[0] == "anyjepa"
     ]
-    assert {"pretrain", "resume", "probe"} <= set(ran)
+    assert {"pretrain", "resume", "doctor", "probe"} <= set(ran)
     assert any(b.run and "loss.backward()" in b.code for b in blocks(ROOT / "README.md"))
 
 

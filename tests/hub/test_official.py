@@ -299,6 +299,8 @@ def test_what_the_layout_cannot_hold(tmp_path: Path) -> None:
     for change in (dict(registers=1), dict(positions="rotary"), dict(positions="none")):
         with pytest.raises(ConfigError, match="this layout has sincos or learned positions and no registers"):
             save_official(create("ijepa", **SMALL | change), tmp_path / "c.pth")
+    with pytest.raises(ConfigError, match="linear patches"):
+        save_official(create("ijepa", **SMALL | dict(stem="conv")), tmp_path / "c.pth")
 
 
 def test_licence_is_named_once(tmp_path: Path, method: Method, caplog: pytest.LogCaptureFixture) -> None:

@@ -182,3 +182,14 @@ def test_bfloat16_autocast_stays_close(name, shape):
     output.loss.backward()
     assert output.loss.dtype == torch.float32
     assert output.loss.item() == pytest.approx(exact, rel=0.02)
+
+
+@pytest.mark.parametrize("name, shape", FIRST)
+def test_the_remedy_against_collapse_is_a_change_of_the_config(name, shape):
+    """It can be called in the middle of a training, and once more, and leaves the weights alone."""
+    method = build(name, shape, {"regularizer": {"kind": "none"}})
+    before = [p.clone() for p in method.parameters()]
+    assert "regularizer" in method.rescue() and method.config.regularizer.kind != "none"
+    assert all(torch.equal(a, b) for a, b in zip(before, method.parameters(), strict=True))
+    assert "regularizer" in method(batch_of(4, shape)).losses
+    assert method.rescue() is None

@@ -126,3 +126,14 @@ def test_samples_of_another_kind_are_refused():
 def test_without_a_config_it_is_made_for_the_images_of_the_paper():
     with torch.device("meta"):
         assert LeJEPA().input_shape() == (3, 224, 224)
+
+
+def test_a_view_of_which_a_part_is_visible_is_told_from_that_part():
+    method = create("lejepa", size="nano", image_size=(32, 32), patch_size=8, global_views=3, visible=0.25)
+    seen = []
+    encoder = method.encoder
+    encoder.register_forward_hook(lambda module, inputs, output: seen.append(tuple(output.shape)))
+    x = torch.randn(5, 3, 32, 32)
+    whole, part = method(x).loss, method(Batch(x, torch.arange(5), step=1)).loss
+    assert seen[:2] == [(5, 16, 128), (10, 4, 128)] and whole != part
+    assert torch.equal(method(x).loss, whole)

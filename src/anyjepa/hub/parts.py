@@ -41,6 +41,8 @@ def take_apart(method: Method) -> dict[str, dict[str, Tensor]]:
     if method.name != "ijepa":
         raise ConfigError(f"only ijepa can be exported to this layout, got {method.name}")
     c = method.config
+    if c.stem != "patch":
+        raise ConfigError(f"this layout has linear patches, the model has stem={c.stem}")
     if c.registers or c.positions not in ("sincos", "learned"):
         raise ConfigError(
             "this layout has sincos or learned positions and no registers, "

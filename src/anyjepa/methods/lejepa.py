@@ -228,6 +228,14 @@ class LeJEPA(Method):
         """Counts steps; nothing else moves."""
         self.step = step + 1
 
+    def rescue(self) -> str | None:
+        """Switches SIGReg on where no regularizer is at work."""
+        if self.config.regularizer.kind != "none":
+            return None
+        rule = LeJEPAConfig().regularizer
+        self.config = replace(self.config, regularizer=rule)
+        return f"switched on model.regularizer: kind={rule.kind}, weight={rule.weight}"
+
     def encode(self, x: Tensor, *, encoder: str = "target", layer: int = -1) -> Representation:
         """Representation of whole images (B, C, H, W). ``"target"`` and ``"context"`` are the one encoder."""
         if encoder not in ("target", "context"):

@@ -31,7 +31,9 @@ def _get(config: Mapping[str, Any], path: str) -> Any:
 def _against_collapse(config: Mapping[str, Any]) -> list[str]:
     found = []
     kind, weight = _get(config, "model.regularizer.kind"), _get(config, "model.regularizer.weight")
-    if kind == "none":
+    if kind == "none" and _get(config, "model.target") is None:
+        found.append("set model.regularizer.kind=sigreg and model.regularizer.weight=0.02 (or train with --on-collapse regularize)")
+    elif kind == "none":
         found.append(
             "set model.regularizer.kind=vicreg, model.regularizer.level=both and model.regularizer.weight=0.2: it keeps "
             "samples and features apart, at any size (or train with --on-collapse regularize)"
