@@ -79,8 +79,9 @@ def main() -> None:
             "statistics_ms": 1e3 * statistics,
             "share": statistics / (every * step),
         }
+        share = found[title]["share"]
         print(
-            f"{title}: step {1e3 * step:.0f} ms, statistics {1e3 * statistics:.1f} ms, {found[title]['share']:.2%} of the training"
+            f"{title}: step {1e3 * step:.0f} ms, statistics {1e3 * statistics:.1f} ms, {share:.2%} of the training"
         )
     RESULT.write_text(
         json.dumps(

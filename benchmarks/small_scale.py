@@ -117,6 +117,7 @@ def run(name: str, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch:
         folder = scratch if arguments.keep is None else str(arguments.keep / f"{name}-{arguments.tag}-{seed}")
         if name.startswith("supervised-"):
+            record["overrides"] = arguments.set
             record["accuracy"] = supervised(float(name.split("-")[1]), seed, arguments)
         else:
             config = setting(name, seed, arguments, folder)
@@ -126,6 +127,8 @@ def run(name: str, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
                 method = anyjepa.create(config.method, config.model.fit(shape))
             else:
                 result = anyjepa.pretrain(config, overwrite=True)
+                if not result.finished:
+                    raise SystemExit("interrupted")
                 rows = read_rows(folder)
                 early = [row for row in rows if row["step"] <= 300]
                 record |= {
@@ -147,13 +150,7 @@ def setting(name: str, seed: int, arguments: argparse.Namespace, out: str) -> Ru
     method, model, images = copy.deepcopy(SETTINGS[name])
     model["optim"] = OPTIM | {"steps": arguments.steps, "warmup_steps": arguments.steps // 10}
     model["seed"] = seed
-    for item in arguments.set:
-        key, _, value = item.partition("=")
-        *path, last = key.split(".")
-        at = model
-        for part in path:
-            at = at.setdefault(part, {})
-        at[last] = json.loads(value)
+    change(model, arguments.set)
     train = dict(
         seed=seed, batch_size=arguments.batch_size, workers=0, accelerator="cpu", checkpoint_every=10**6
     )
@@ -167,6 +164,17 @@ def setting(name: str, seed: int, arguments: argparse.Namespace, out: str) -> Ru
             train=train,
         )
     )
+
+
+def change(model: dict[str, Any], items: list[str]) -> None:
+    """Set keys of a model, given as ``a.b=JSON``."""
+    for item in items:
+        key, _, value = item.partition("=")
+        *path, last = key.split(".")
+        at = model
+        for part in path:
+            at = at.setdefault(part, {})
+        at[last] = json.loads(value)
 
 
 def scores(method: anyjepa.Method, seed: int, arguments: argparse.Namespace) -> dict[str, float]:
@@ -190,7 +198,8 @@ def scores(method: anyjepa.Method, seed: int, arguments: argparse.Namespace) -> 
 
 def supervised(share: float, seed: int, arguments: argparse.Namespace) -> float:
     """Test accuracy of the same encoder and a linear head, trained from scratch on a share of the labels."""
-    fields = IJEPA | {"seed": seed}
+    fields = copy.deepcopy(IJEPA) | {"seed": seed}
+    change(fields, arguments.set)
     config = from_dict(entry("ijepa").config, fields).fit((3, arguments.size, arguments.size))
     encoder = anyjepa.create("ijepa", config).context_encoder
     images = ImageConfig(flip=True)

@@ -32,7 +32,9 @@ def _against_collapse(config: Mapping[str, Any]) -> list[str]:
     found = []
     kind, weight = _get(config, "model.regularizer.kind"), _get(config, "model.regularizer.weight")
     if kind == "none" and _get(config, "model.target") is None:
-        found.append("set model.regularizer.kind=sigreg and model.regularizer.weight=0.02 (or train with --on-collapse regularize)")
+        found.append(
+            "set model.regularizer.kind=sigreg and model.regularizer.weight=0.02 (or train with --on-collapse regularize)"
+        )
     elif kind == "none":
         found.append(
             "set model.regularizer.kind=vicreg, model.regularizer.level=both and model.regularizer.weight=0.2: it keeps "
@@ -42,9 +44,10 @@ def _against_collapse(config: Mapping[str, Any]) -> list[str]:
         found.append(f"set model.regularizer.kind=vicreg: {kind} alone lets all features say the same")
     elif kind is not None:
         found.append(f"raise model.regularizer.weight from {weight} to {round(3 * weight, 4)}")
-        if kind == "vicreg" and (_get(config, "model.regularizer.covariance") or 1.0) < 1.0:
+        covariance = _get(config, "model.regularizer.covariance")
+        if kind == "vicreg" and covariance is not None:
             found.append(
-                "raise model.regularizer.covariance to 1.0: small models need features kept apart more strongly"
+                f"raise model.regularizer.covariance from {covariance} to {round(5 * covariance, 4)}: it keeps features apart"
             )
     if _get(config, "model.target") == "stopgrad":
         found.append("set model.target=ema: a moving target is harder to follow into collapse")

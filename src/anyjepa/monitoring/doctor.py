@@ -176,7 +176,10 @@ def _dimensional(rows: Sequence[Row], seen: Sequence[str]) -> tuple[str, list[st
     for who in seen:
         now = {name: _now(rows, f"{who}_{name}") or 0.0 for name in ("rank", "pooled_rank", "correlation")}
         first = {name: rows[0].get(f"{who}_{name}") or 0.0 for name in now}
-        lost = now["pooled_rank"] < LOST_RANK * first["pooled_rank"] and now["correlation"] > first["correlation"] + GROWN_ALIKE
+        lost = (
+            now["pooled_rank"] < LOST_RANK * first["pooled_rank"]
+            and now["correlation"] > first["correlation"] + GROWN_ALIKE
+        )
         if now["rank"] < LEAST_RANK or now["correlation"] > SAME_FEATURES or lost:
             return DIMENSIONAL, [
                 f"{who} representations use few directions: rank {now['rank']:.1f} of single tokens and "
