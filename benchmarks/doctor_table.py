@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from anyjepa.monitoring.doctor import VERDICTS, judge
+from anyjepa.monitoring.doctor import VERDICTS, Doctor
 
 ROOT = Path(__file__).parent
 RESULT = ROOT / "results" / "doctor.json"
@@ -52,7 +52,8 @@ def main() -> None:
         for modality in ("images", "signals"):
             for seed in seeds:
                 log = rows(make(modality, seed), modality, seed=seed)
-                said = {row["step"]: judge(log[: i + 1])[0] for i, row in enumerate(log)}
+                doctor = Doctor()
+                said = {row["step"]: doctor.see(row) for row in log}
                 for step in AT:
                     verdict = said[max(s for s in said if s <= step)]
                     counts[step].setdefault(name, Counter())[verdict] += 1

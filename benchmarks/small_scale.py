@@ -31,7 +31,7 @@ from anyjepa.evaluation.features import encoder_reader, extract, pixel_reader
 from anyjepa.evaluation.knn import knn_accuracy
 from anyjepa.evaluation.linear import fit_linear
 from anyjepa.evaluation.splits import balanced
-from anyjepa.monitoring.doctor import judge
+from anyjepa.monitoring.doctor import diagnose
 from anyjepa.monitoring.examine import read_rows
 from anyjepa.registry import entry
 from anyjepa.schedules import OptimConfig, learning_rate
@@ -133,7 +133,7 @@ def run(name: str, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
                 early = [row for row in rows if row["step"] <= 300]
                 record |= {
                     "verdict": str(result.diagnosis.verdict),
-                    "verdict_300": judge(early)[0],
+                    "verdict_300": diagnose(early).verdict,
                     "last": {k: v for k, v in rows[-1].items() if "_" in k},
                 }
                 method = anyjepa.load(folder)

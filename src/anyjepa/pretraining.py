@@ -49,13 +49,14 @@ def pretrain(config: RunConfig, *, overwrite: bool = False) -> TrainResult:
     config = replace(config, model=method.config, images=images)
     dataset = ImageDataset(source, images)
     _check(method, dataset)
+    probe = _online_probe(config, dataset.size)
     if first_process():
         print(report)
         if hasattr(model, "summary"):
             print(model.summary())
         write_info(run, samples=len(source))
         config.save(run / CONFIG)  # last: a directory with a config is a run that can be resumed
-    return _train(config, run, method, dataset)
+    return _train(config, run, method, dataset, probe)
 
 
 def resume(run: str | Path) -> TrainResult:
@@ -83,10 +84,12 @@ def resume(run: str | Path) -> TrainResult:
         )
     method, dataset = _build(config), ImageDataset(source, config.images)
     _check(method, dataset)
-    return _train(config, run, method, dataset)
+    return _train(config, run, method, dataset, _online_probe(config, dataset.size))
 
 
-def _train(config: RunConfig, run: Path, method: Method, dataset: ImageDataset) -> TrainResult:
+def _train(
+    config: RunConfig, run: Path, method: Method, dataset: ImageDataset, probe: Probe | None
+) -> TrainResult:
     return train(
         method,
         _loader(config, dataset),
@@ -94,7 +97,7 @@ def _train(config: RunConfig, run: Path, method: Method, dataset: ImageDataset) 
         run,
         content=to_dict(config),
         resume=True,
-        probe=_online_probe(config, dataset.size),
+        probe=probe,
     )
 
 

@@ -122,3 +122,38 @@ def test_observe_without_masks_groups_by_view():
     assert found["target_std"] == pytest.approx(0.5, rel=0.15) and "context_std" not in found
     assert found["prediction_match"] == pytest.approx(0.5, abs=0.1)
     assert observe(Output(torch.tensor(0.0))) == {}
+
+
+def whole(batch: int) -> Output:
+    target = gaussian(batch, 4, 1, 8)
+    return Output(torch.tensor(0.0), {}, gaussian(batch, 4, 8, seed=1), target, target, None)
+
+
+def test_few_samples_say_nothing():
+    assert observe(whole(7)) == {}
+    assert observe(whole(8))["samples"] == 8
+
+
+def test_autocast_changes_no_statistic():
+    plain = observe(whole(64))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert observe(whole(64)) == plain
+
+
+def test_a_token_in_two_blocks_counts_once():
+    """Otherwise a sample would be compared with itself."""
+    places = torch.arange(4).view(1, 2, 2).expand(32, -1, -1)
+    target = gaussian(32, 2, 2, 8)
+    once = Output(torch.tensor(0.0), {}, None, target * 0.5, target, Masks(places[:, 0], places))
+    doubled = [torch.cat([x, x], dim=1) for x in (target * 0.5, target)]
+    twice = Output(
+        torch.tensor(0.0), {}, None, *doubled, Masks(places[:, 0], torch.cat([places, places], dim=1))
+    )
+    assert observe(twice) == pytest.approx(observe(once))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e25])
+def test_values_that_explode_give_numbers_that_are_not_finite_and_no_error(value):
+    output = whole(16)
+    output.context[0, 0, 0] = output.target[0, 0, 0, 0] = value
+    assert not math.isfinite(observe(output)["context_rank"])

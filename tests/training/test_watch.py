@@ -11,7 +11,9 @@ from toy import toy_loader
 
 import anyjepa
 from anyjepa.contract import Batch
+from anyjepa.errors import AnyjepaError
 from anyjepa.monitoring.doctor import COLLAPSED
+from anyjepa.monitoring.examine import examine
 from anyjepa.randomness import uniform
 from anyjepa.training import TrainConfig, load_method, train
 from anyjepa.training.checkpoint import find_checkpoints, latest
@@ -70,7 +72,6 @@ def test_regularize_switches_on_what_a_resume_keeps(tmp_path):
     whole = train(collapsing(), loader, config, run)
     assert whole.finished and load_method(run).config.regularizer.kind == "vicreg"
     collapsed = next(row["step"] for row in rows(run) if row["target_cosine"] > 0.98)
-    print([round(row["target_cosine"], 3) for row in rows(run)])
     assert rows(run)[-1]["target_cosine"] < 0.9 and "regularizer" in rows(run)[-1]
 
     # Interrupted after the remedy, and before it: the same weights in the end.
@@ -80,7 +81,7 @@ def test_regularize_switches_on_what_a_resume_keeps(tmp_path):
         def until(start, rank, world, stop=stop):
             return (batch for batch in loader(start, rank, world) if batch.step < stop)
 
-        with pytest.raises(anyjepa.errors.AnyjepaError, match="loader ended"):
+        with pytest.raises(AnyjepaError, match="loader ended"):
             train(collapsing(), until, config, again, overwrite=True)
         assert train(collapsing(), loader, config, again, resume=True).finished
         first, second = (read_tensors(find_checkpoints(r)[0] / "model.safetensors") for r in (run, again))
@@ -126,11 +127,29 @@ def test_a_method_with_nothing_to_see_is_left_alone(tmp_path, capsys):
 
 
 def test_replay_is_silent(capsys):
-    sick = [
-        {"step": 10 * n, "loss": 0.1, "target_std": 1e-5, "target_cosine": 1.0, "target_content": 0.5}
-        for n in range(1, 9)
-    ]
-    watch = Watch(collapsing(), {}, "regularize")
-    assert watch.replay(sick) and not Watch(collapsing(), {}, "warn").replay(sick)
-    assert not watch.replay(sick[:3])
+    def line(step: int, std: float, cosine: float) -> dict:
+        numbers = {"std": std, "cosine": cosine, "content": 0.5}
+        return {"step": step, "loss": 0.1} | {
+            f"{who}_{k}": v for who in ("target", "context") for k, v in numbers.items()
+        }
+
+    sick = [line(1, 0.8, 0.4), *(line(10 * n, 1e-5, 1.0) for n in range(1, 9))]
+    assert Watch(collapsing(), {}, "regularize").replay(sick)
+    assert not Watch(collapsing(), {}, "regularize").replay(sick[:3])
+    assert not Watch(collapsing(), {}, "warn").replay(sick)
     assert capsys.readouterr().err == ""
+
+
+def test_a_stopped_run_goes_on_when_it_is_resumed(tmp_path):
+    run, config = tmp_path / "run", configured(on_collapse="stop")
+    assert not train(collapsing(), loader, config, run).finished
+    assert train(collapsing(), loader, config, run, resume=True).finished
+
+
+def test_values_that_are_not_finite_end_the_training_in_words(tmp_path):
+    method = collapsing()
+    with torch.no_grad():
+        method.context_encoder.norm.weight.fill_(float("nan"))
+    with pytest.raises(AnyjepaError, match=r"diverged: the loss became nan at step 1.*model\.optim\.lr"):
+        train(method, loader, configured(log_every=1), tmp_path / "run")
+    assert examine(tmp_path / "run").verdict == "diverged"

@@ -10,7 +10,7 @@ from anyjepa.data import ImageDataset
 from anyjepa.errors import DataError
 from anyjepa.evaluation.features import encoder_reader, extract
 from anyjepa.evaluation.knn import knn_accuracy
-from anyjepa.evaluation.splits import folds
+from anyjepa.evaluation.splits import balanced, folds
 
 HELD_OUT = 5
 """One in so many labelled samples is for the score."""
@@ -26,18 +26,23 @@ class OnlineProbe:
 
     Args:
         dataset: labelled samples of the shape the method expects.
-        samples: use that many, evenly spread.
+        samples: use that many, as many of each class.
 
     Raises:
-        DataError: the data have no labels, or fewer than two classes.
+        DataError: the data have no labels, fewer than two classes, or fewer than five samples of each on average.
+        ConfigError: ``samples`` is smaller than the number of classes.
     """
 
     def __init__(self, dataset: ImageDataset, samples: int) -> None:
-        if dataset.source.labels is None or len(np.unique(dataset.source.labels)) < 2:
+        classes = 0 if dataset.source.labels is None else len(np.unique(dataset.source.labels))
+        if dataset.source.labels is None or classes < 2:
             raise DataError("the data of the online probe need labels of at least two classes")
-        count = min(samples, len(dataset))
+        if min(samples, len(dataset)) < HELD_OUT * classes:
+            raise DataError(
+                f"the online probe needs {HELD_OUT} samples for each of {classes} classes, it has {min(samples, len(dataset))}"
+            )
         self._dataset = dataset
-        self._indices = np.arange(count) * len(dataset) // count
+        self._indices = balanced(dataset.source.labels, min(samples, len(dataset)), seed=0)
 
     def __call__(self, method: Method) -> dict[str, float]:
         """``probe_knn`` and ``probe_linear``, accuracies in 0..1. The method is left in the mode it was in."""

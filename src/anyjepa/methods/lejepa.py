@@ -105,6 +105,8 @@ class LeJEPAConfig:
                 f"at least one global view and two views in all are needed, got global_views={self.global_views}, "
                 f"local_views={self.local_views}"
             )
+        if self.visible < 1 and self.global_views < 2:
+            raise ConfigError("visible below 1 needs two global views: the first is always seen whole")
         if not 0 < self.visible <= 1:
             raise ConfigError(f"visible is a share above 0 and up to 1, got {self.visible}")
         if not 0 <= self.regularizer.weight <= 1:
@@ -194,8 +196,9 @@ class LeJEPA(Method):
     def forward(self, batch: Batch | Tensor) -> Output:
         """Loss and intermediates. A bare tensor (B, C, H, W) is a batch of samples 0..B-1 at the current step.
 
-        In the output a view is a target block of one token: ``predicted`` (B, V, 1, E) are the embeddings of the views,
-        ``target`` is the centre, ``context`` (B, N, D) are the tokens of the first view.
+        In the output a view is a target block of one token: ``predicted`` (B, V, 1, E) are the embeddings of the views, and
+        ``target`` is for each the mean of the other global views: with the centre of the loss a view would be compared with
+        itself. ``context`` (B, N, D) are the tokens of the first view.
         """
         if isinstance(batch, Tensor):
             batch = Batch(batch, torch.arange(len(batch)), step=self.step, seed=self.config.seed)
@@ -215,13 +218,14 @@ class LeJEPA(Method):
         centre = z[: self.config.global_views].mean(dim=0)
         invariance = (z - centre).square().mean()
         rule = self.config.regularizer
+        weight = 0.0 if rule.kind == "none" else rule.weight
         spread = torch.stack([penalty(rule, view, seed=batch.seed, step=batch.step) for view in z]).mean()
         return Output(
-            (1 - rule.weight) * invariance + rule.weight * spread,
+            (1 - weight) * invariance + weight * spread,
             {"invariance": invariance.detach(), "regularizer": spread.detach()},
             context=tokens[0][: len(batch.inputs)],
             predicted=z.transpose(0, 1).unsqueeze(2),
-            target=centre.detach()[:, None, None].expand(-1, len(z), -1, -1),
+            target=self._others(z, centre).detach().transpose(0, 1).unsqueeze(2),
         )
 
     def after_step(self, step: int) -> None:
@@ -250,6 +254,13 @@ class LeJEPA(Method):
     def compile_units(self) -> Iterable[nn.Module]:
         """The transformer blocks."""
         return [module for module in self.encoder.modules() if isinstance(module, Block)]
+
+    def _others(self, z: Float[Tensor, "V B E"], centre: Float[Tensor, "B E"]) -> Float[Tensor, "V B E"]:
+        """For each view the mean of the other global views."""
+        views, others = self.config.global_views, centre.expand_as(z).clone()
+        if views > 1:
+            others[:views] = (views * centre - z[:views]) / (views - 1)
+        return others
 
     def _part(self, views: Float[Tensor, "V B C h w"], batch: Batch) -> Float[Tensor, "S K D"]:
         """Tokens of a random share of each of the global views 1, 2, ..."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -43,11 +44,14 @@ def _against_collapse(config: Mapping[str, Any]) -> list[str]:
     elif kind in ("variance", "koleo"):
         found.append(f"set model.regularizer.kind=vicreg: {kind} alone lets all features say the same")
     elif kind is not None:
-        found.append(f"raise model.regularizer.weight from {weight} to {round(3 * weight, 4)}")
+        most = (
+            math.inf if _get(config, "model.target") else 0.5
+        )  # without a target rule the weight is a share
+        found.append(f"raise model.regularizer.weight from {weight:g} to {min(3 * weight or 0.1, most):.2g}")
         covariance = _get(config, "model.regularizer.covariance")
-        if kind == "vicreg" and covariance is not None:
+        if kind == "vicreg" and covariance:
             found.append(
-                f"raise model.regularizer.covariance from {covariance} to {round(5 * covariance, 4)}: it keeps features apart"
+                f"raise model.regularizer.covariance from {covariance:g} to {5 * covariance:.2g}: it keeps features apart"
             )
     if _get(config, "model.target") == "stopgrad":
         found.append("set model.target=ema: a moving target is harder to follow into collapse")
@@ -82,7 +86,7 @@ def _against_standstill(config: Mapping[str, Any]) -> list[str]:
     weight = _get(config, "model.regularizer.weight")
     if _get(config, "model.regularizer.kind") not in (None, "none") and weight:
         found.append(
-            f"lower model.regularizer.weight from {weight} to {round(weight / 3, 4)}: it may drown the prediction"
+            f"lower model.regularizer.weight from {weight:g} to {weight / 3:.2g}: it may drown the prediction"
         )
     found.append("look at the data: samples that are noise, or all alike, leave nothing to predict")
     return found

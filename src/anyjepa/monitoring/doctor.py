@@ -13,7 +13,10 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+from anyjepa.config import from_dict
+from anyjepa.errors import ConfigError
 from anyjepa.monitoring.advice import advise
+from anyjepa.schedules import OptimConfig
 
 Row = Mapping[str, Any]
 """One line of the log; what is not finite is None."""
@@ -29,13 +32,18 @@ COLLAPSED = (COMPLETE, DIMENSIONAL)
 
 EARLIEST = 50
 """Steps before which nothing but divergence is called: every run begins with a dip."""
+PATIENCE = 200
+"""Steps before which nobody is called not learning, or the warm-up if it is longer: prediction starts late in good runs too."""
 WINDOW = 3
 """Rows whose median is looked at."""
 EARLY_ROWS = 6
 """First rows that later gradients are compared with."""
 
 ALIKE = 0.98
-"""Mean cosine of different samples at the same place from which they count as one: complete collapse."""
+"""Mean cosine of different samples at the same place from which they count as one, if the content has ``SHRUNK`` as well: under
+a large common offset all cosines are near 1."""
+SHRUNK = 0.5
+"""Standard deviation of the content over that of the first row, for ``ALIKE``."""
 LEAST_CONTENT = 0.01
 """Share of the variance that must be between samples, not between places."""
 LEAST_STD = 0.02
@@ -87,135 +95,189 @@ def diagnose(rows: Sequence[Row], config: Mapping[str, Any] | None = None) -> Di
 
     Args:
         rows: lines of its log from the first step on.
-        config: plain config of the run, to name the keys that can be changed.
+        config: plain config of the run, for the length of its warm-up and to name the keys that can be changed.
     """
-    if not rows:
-        return Diagnosis(TOO_EARLY, 0, 0, ("nothing has been logged yet",))
-    verdict, evidence = judge(rows)
-    since = len(rows)
-    while since > 1 and judge(rows[: since - 1])[0] == verdict:
-        since -= 1
-    step, last = int(rows[since - 1]["step"]), int(rows[-1]["step"])
-    return Diagnosis(verdict, step, last, tuple(evidence), advise(verdict, config or {}))
+    doctor = Doctor(config)
+    for row in rows:
+        doctor.see(row)
+    return doctor.diagnosis()
 
 
-def judge(rows: Sequence[Row]) -> tuple[str, list[str]]:
-    """Verdict and evidence at the last of ``rows``."""
-    last = rows[-1]
-    if last.get("loss") is None or not math.isfinite(last["loss"]):
-        return DIVERGED, [f"the loss is not finite at step {int(last['step'])}"]
-    exploded = _exploded(rows)
-    if exploded and exploded["step"] == last["step"]:
-        return DIVERGED, [_blast(rows, exploded)]
-    step, seen = int(last["step"]), [who for who in ("target", "context") if f"{who}_std" in last]
-    if not seen:
-        return TOO_EARLY, ["this method puts no representations into its output: only divergence can be seen"]
-    if step < EARLIEST or len(rows) < WINDOW:
-        return TOO_EARLY, [f"step {step}: before step {EARLIEST} every run looks alike"]
-    found = _complete(rows, seen) or _dimensional(rows, seen)
-    if found and exploded:
-        return DIVERGED, [_blast(rows, exploded), *found[1]]
-    return found or _prediction(rows, step) or (HEALTHY, _well(rows, seen))
+class Doctor:
+    """Judges a run line by line. What it says is a function of the lines seen and the config alone.
 
+    Args:
+        config: plain config of the run.
 
-def _now(rows: Sequence[Row], name: str) -> float | None:
-    """Median of the last rows, or None where the run does not have it."""
-    values = [row[name] for row in rows[-WINDOW:] if row.get(name) is not None]
-    return median(values) if values else None
+    Attributes:
+        verdict: that of the newest line.
+    """
 
+    def __init__(self, config: Mapping[str, Any] | None = None) -> None:
+        self.verdict = TOO_EARLY
+        self._config = config or {}
+        self._patience = max(PATIENCE, warmup(self._config))
+        self._evidence: list[str] = ["nothing has been logged yet"]
+        self._first: Row = {}
+        self._norms: list[float] = []
+        self._last: list[Row] = []
+        self._spike: Row | None = None
+        self._since = self._step = self._count = 0
 
-def _exploded(rows: Sequence[Row]) -> Row | None:
-    """The newest row whose gradient and loss are far above those of the first rows."""
-    norms = [row["gradient_norm"] for row in rows[:EARLY_ROWS] if row.get("gradient_norm") is not None]
-    if not norms:
-        return None
-    usual, first = median(norms), abs(rows[0]["loss"] or 0.0)
-    for row in reversed(rows):
-        norm, loss = row.get("gradient_norm"), row.get("loss")
-        if (
-            norm is not None
-            and loss is not None
-            and norm > EXPLODED * min(usual, norms[0])
-            and loss > 10 * first
-        ):
-            return row
-    return None
+    def see(self, row: Row) -> str:
+        """Take the next line; returns the verdict."""
+        self._count += 1
+        self._step = int(row["step"])
+        self._first = self._first or row
+        self._last = [*self._last[1 - WINDOW :], row]
+        norm = number(row, "gradient_norm")
+        if norm is not None and len(self._norms) < EARLY_ROWS:
+            self._norms.append(norm)
+        if self._exploded(row):
+            self._spike = row
+        before = self.verdict
+        self.verdict, self._evidence = self._judge(row)
+        if self.verdict == HEALTHY and all(line is not self._spike for line in self._last):
+            self._spike = None  # it has healed, and not only in the median of a window that is older than it
+        if self.verdict != before or self._count == 1:
+            self._since = self._step
+        return self.verdict
 
+    def diagnosis(self) -> Diagnosis:
+        """The verdict with its evidence and advice."""
+        advice = advise(self.verdict, self._config)
+        return Diagnosis(self.verdict, self._since, self._step, tuple(self._evidence), advice)
 
-def _blast(rows: Sequence[Row], row: Row) -> str:
-    return (
-        f"at step {int(row['step'])} the gradient norm was {row['gradient_norm']:.3g} and the loss {row['loss']:.3g}; "
-        f"they began at {rows[0]['gradient_norm']:.3g} and {rows[0]['loss']:.3g}"
-    )
-
-
-def _complete(rows: Sequence[Row], seen: Sequence[str]) -> tuple[str, list[str]] | None:
-    """All of the representations must be gone: context representations alone dip early in many good runs."""
-    found = []
-    for who in seen:
-        cosine, content, std = (_now(rows, f"{who}_{name}") or 0.0 for name in ("cosine", "content", "std"))
-        first = rows[0].get(f"{who}_std") or 0.0
-        if cosine > ALIKE:
-            found.append(
-                f"{who} representations of different samples are the same: their mean cosine is {cosine:.3f}"
-            )
-        elif content < LEAST_CONTENT:
-            found.append(
-                f"{who} representations tell where a token lies and no more: {content:.1%} of their variance is between samples"
-            )
-        elif std < LEAST_STD * first:
-            found.append(
-                f"{who} representations have shrunk to a point: standard deviation {std:.2g}, {first:.2g} at the start"
-            )
-        else:
-            return None
-    return COMPLETE, found
-
-
-def _dimensional(rows: Sequence[Row], seen: Sequence[str]) -> tuple[str, list[str]] | None:
-    for who in seen:
-        now = {name: _now(rows, f"{who}_{name}") or 0.0 for name in ("rank", "pooled_rank", "correlation")}
-        first = {name: rows[0].get(f"{who}_{name}") or 0.0 for name in now}
-        lost = (
-            now["pooled_rank"] < LOST_RANK * first["pooled_rank"]
-            and now["correlation"] > first["correlation"] + GROWN_ALIKE
-        )
-        if now["rank"] < LEAST_RANK or now["correlation"] > SAME_FEATURES or lost:
-            return DIMENSIONAL, [
-                f"{who} representations use few directions: rank {now['rank']:.1f} of single tokens and "
-                f"{now['pooled_rank']:.1f} of whole samples, {first['rank']:.1f} and {first['pooled_rank']:.1f} at the start",
-                f"their features say the same: correlation {now['correlation']:.2f}, {first['correlation']:.2f} at the start",
+    def _judge(self, row: Row) -> tuple[str, list[str]]:
+        if number(row, "loss") is None:
+            return DIVERGED, [f"the loss is not finite at step {self._step}"]
+        if self._spike is row:
+            return DIVERGED, [self._blast(row)]
+        seen = [who for who in ("target", "context") if number(row, f"{who}_std") is not None]
+        if not seen:
+            return TOO_EARLY, [
+                "there are no statistics: no representations in the output, or fewer than 8 samples at once"
             ]
-    return None
+        if self._step < EARLIEST or self._count < WINDOW:
+            return TOO_EARLY, [
+                f"{self._count} lines up to step {self._step}: before step {EARLIEST} every run looks alike"
+            ]
+        found = self._complete(seen) or self._dimensional(seen)
+        if found and self._spike is not None:
+            return DIVERGED, [self._blast(self._spike), *found[1]]
+        return found or self._prediction() or (HEALTHY, self._well(seen))
 
+    def _now(self, name: str) -> float | None:
+        """Median of the newest lines, or None where they do not have it."""
+        values = [value for row in self._last if (value := number(row, name)) is not None]
+        return median(values) if values else None
 
-def _prediction(rows: Sequence[Row], step: int) -> tuple[str, list[str]] | None:
-    """Whether predictions fail to know their sample."""
-    norm, match = _now(rows, "gradient_norm"), _now(rows, "prediction_match")
-    if norm is not None and norm < LEAST_GRADIENT:
-        return NOT_LEARNING, [f"no gradient reaches the weights: its norm is {norm:.1g}"]
-    if match is None or match >= LEAST_MATCH:
+    def _both(self, who: str, *names: str) -> list[tuple[float, float]] | None:
+        """(now, at the start) of some statistics; None when one of them is missing."""
+        pairs = [(self._now(f"{who}_{name}"), number(self._first, f"{who}_{name}")) for name in names]
+        return None if any(None in pair for pair in pairs) else pairs  # type: ignore[return-value]
+
+    def _exploded(self, row: Row) -> bool:
+        """Whether gradient and loss are far above those of the first lines."""
+        norm, loss, first = number(row, "gradient_norm"), number(row, "loss"), number(self._first, "loss")
+        if norm is None or loss is None or first is None or not self._norms:
+            return False
+        usual = min(median(self._norms), self._norms[0])
+        return norm > EXPLODED * usual and loss > 10 * abs(first)
+
+    def _blast(self, row: Row) -> str:
+        return (
+            f"at step {int(row['step'])} the gradient norm was {row['gradient_norm']:.3g} and the loss {row['loss']:.3g}; "
+            f"they began at {self._norms[0]:.3g} and {self._first['loss']:.3g}"
+        )
+
+    def _complete(self, seen: Sequence[str]) -> tuple[str, list[str]] | None:
+        """All of the representations must be gone: context representations alone dip early in many good runs."""
+        evidence = []
+        for who in seen:
+            pairs = self._both(who, "cosine", "content", "std")
+            if pairs is None:
+                return None
+            (cosine, _), (content, _), (std, first) = pairs
+            if cosine > ALIKE and std < SHRUNK * first:
+                evidence.append(
+                    f"{who} representations of different samples are the same: their mean cosine is {cosine:.3f}"
+                )
+            elif content < LEAST_CONTENT:
+                evidence.append(
+                    f"{who} representations tell where a token lies and no more: {content:.1%} of their variance is between "
+                    f"samples"
+                )
+            elif std < LEAST_STD * first:
+                evidence.append(
+                    f"{who} representations have shrunk to a point: standard deviation {std:.2g}, {first:.2g} at the start"
+                )
+            else:
+                return None
+        return COMPLETE, evidence
+
+    def _dimensional(self, seen: Sequence[str]) -> tuple[str, list[str]] | None:
+        samples, at_first = self._now("samples") or math.inf, number(self._first, "samples") or math.inf
+        for who in seen:
+            pairs = self._both(who, "rank", "pooled_rank", "correlation")
+            if pairs is None:
+                continue
+            (rank, rank_0), (pooled, pooled_0), (correlation, correlation_0) = pairs
+            # Ranks of few samples are small, and those of different numbers of samples cannot be compared.
+            lost = (
+                samples == at_first
+                and pooled < LOST_RANK * pooled_0
+                and correlation > correlation_0 + GROWN_ALIKE
+            )
+            if rank < min(LEAST_RANK, (samples - 1) / 2) or correlation > SAME_FEATURES or lost:
+                return DIMENSIONAL, [
+                    f"{who} representations use few directions: rank {rank:.1f} of single tokens and {pooled:.1f} of whole "
+                    f"samples, {rank_0:.1f} and {pooled_0:.1f} at the start",
+                    f"their features say the same: correlation {correlation:.2f}, {correlation_0:.2f} at the start",
+                ]
         return None
-    evidence = [
-        f"predictions do not know their sample: they match the targets' content by {match:.2f}; chance is 0, perfect 1"
-    ]
-    return (NOT_LEARNING if step >= 2 * EARLIEST else TOO_EARLY), evidence
+
+    def _prediction(self) -> tuple[str, list[str]] | None:
+        """Whether predictions fail to know their sample."""
+        norm, match = self._now("gradient_norm"), self._now("prediction_match")
+        if norm is not None and norm < LEAST_GRADIENT:
+            return NOT_LEARNING, [f"no gradient reaches the weights: its norm is {norm:.1g}"]
+        if match is None or match >= LEAST_MATCH:
+            return None
+        evidence = [
+            f"predictions do not know their sample: they match the targets' content by {match:.2f}; chance is 0, perfect 1"
+        ]
+        if self._step < self._patience:
+            return TOO_EARLY, [*evidence, f"in good runs too this may last until step {self._patience}"]
+        return NOT_LEARNING, evidence
+
+    def _well(self, seen: Sequence[str]) -> list[str]:
+        evidence = []
+        for who in seen:
+            pairs = self._both(who, "rank", "pooled_rank", "content")
+            if pairs is not None:
+                (rank, rank_0), (pooled, pooled_0), (content, _) = pairs
+                evidence.append(
+                    f"{who} representations: rank {rank:.1f} of single tokens and {pooled:.1f} of whole samples "
+                    f"({rank_0:.1f} and {pooled_0:.1f} at the start); {content:.0%} of their variance is between samples"
+                )
+        match, gain = self._now("prediction_match"), self._now("prediction_gain")
+        if match is not None and gain is not None:
+            evidence.append(
+                f"predictions know their sample: they match the targets' content by {match:.2f} (gain {gain:+.2f})"
+            )
+        return evidence
 
 
-def _well(rows: Sequence[Row], seen: Sequence[str]) -> list[str]:
-    found = []
-    for who in seen:
-        rank, pooled, content = (
-            _now(rows, f"{who}_{name}") or 0.0 for name in ("rank", "pooled_rank", "content")
-        )
-        found.append(
-            f"{who} representations: rank {rank:.1f} of single tokens and {pooled:.1f} of whole samples "
-            f"({rows[0].get(f'{who}_rank') or 0:.1f} and {rows[0].get(f'{who}_pooled_rank') or 0:.1f} at the start); "
-            f"{content:.0%} of their variance is between samples"
-        )
-    match, gain = _now(rows, "prediction_match"), _now(rows, "prediction_gain")
-    if match is not None and gain is not None:
-        found.append(
-            f"predictions know their sample: they match the targets' content by {match:.2f} (gain {gain:+.2f})"
-        )
-    return found
+def number(row: Row, name: str) -> float | None:
+    """A number of a line; None where it is missing or not finite."""
+    value = row.get(name)
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def warmup(config: Mapping[str, Any]) -> int:
+    """Warm-up steps of a plain config; 0 where it does not tell."""
+    try:
+        return from_dict(OptimConfig, dict(config["model"]["optim"])).warmup
+    except (KeyError, TypeError, ConfigError):
+        return 0

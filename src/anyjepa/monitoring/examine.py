@@ -39,7 +39,7 @@ def read_rows(run: str | Path) -> list[Row]:
         try:
             row = json.loads(line)
             int(row["step"])
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, OverflowError) as error:
             raise DataError(f"line {number} of {file} is not a line of a log: {error!r}") from error
         rows.append(row)
     return rows

@@ -58,10 +58,12 @@ def rank(content: Float[Tensor, "S D"]) -> float:
     """RankMe: exp of the entropy of the normalised singular values (arXiv 2210.02885, equation 1); between 1 and min(S, D).
 
     The paper takes it of the vectors as they are, here they are centred: a common mean would count as one more direction.
-    Tokens that are all alike have rank 0.
+    Tokens that are all alike have rank 0; it is NaN where a value, or the square of one, is not finite.
     """
     z = content[:: max(1, -(-len(content) // MOST_TOKENS))].float()
     gram = z.T @ z if z.shape[0] >= z.shape[1] else z @ z.T
+    if not bool(torch.isfinite(gram).all()):
+        return float("nan")
     singular = torch.linalg.eigvalsh(gram).clamp(min=0.0).sqrt()
     total = singular.sum()
     if not total > 0:

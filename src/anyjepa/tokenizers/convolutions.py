@@ -20,7 +20,8 @@ class ConvTokenizer(PatchTokenizer):
     A linear projection of patches learns edges and textures slowly; with convolutions in front small transformers learn from
     far fewer images (Xiao et al., Early Convolutions Help Transformers See Better, arXiv 2106.14881). Since they reach over
     the borders, a token would tell of its hidden neighbours: hidden patches are therefore blackened (set to zero, the mean
-    colour) before the first convolution.
+    colour) before the first convolution. The norms between the convolutions are over the whole image, black parts included, so
+    tokens of a mostly hidden image are larger.
 
     Args:
         size, patch, channels, dim: as for :class:`PatchTokenizer`; two axes.

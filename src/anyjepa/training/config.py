@@ -19,7 +19,7 @@ class OnlineProbeConfig:
     every: int = 200
     """Steps between two scores. The first and the last step always have one."""
     samples: int = 2000
-    """Use that many labelled samples, evenly spread: four fifths to fit, one to score."""
+    """Use that many labelled samples, as many of each class: four fifths to fit, one to score."""
 
     def __post_init__(self) -> None:
         for name in ("every", "samples"):

@@ -69,7 +69,7 @@ class JsonSink:
 
 
 class CsvSink:
-    """``log.csv``. The columns are those of the first line."""
+    """``log.csv``. The columns are those of the first line: what appears later stands in ``log.jsonl`` alone."""
 
     def __init__(self, run: Path, start: int) -> None:
         def keep(line: str) -> bool:

@@ -98,17 +98,17 @@ class Recorder(Callback):
             # the handlers from before the training when it ends.
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, self._on_signal)
+        remedied = False
         if trainer.is_global_zero:
             if self._found:
                 print(f"going on after step {self._seen}, from {self._found}")
             self._sinks = open_sinks(
                 self._run, self._config.loggers, self._seen, self.watch.content, self._name
             )
-            collapsed = self.watch.replay(read_rows(self._run))
+            remedied = self.watch.replay(read_rows(self._run))
             self._progress = open_progress(self._seen, self._module.method.optim.steps)
 
-        remedied = self._found and self._config.on_collapse == "regularize"
-        if remedied and trainer.strategy.broadcast(trainer.is_global_zero and collapsed):
+        if trainer.strategy.broadcast(trainer.is_global_zero and remedied):
             self.watch.act(told=False)
 
     def _on_signal(self, number: int, frame: object) -> None:
@@ -176,7 +176,6 @@ class Recorder(Callback):
         """Write a line of the log and show it to the doctor; returns whether the training must stop."""
         now = time.monotonic()
         self._rate = (self._seen - self._mark_step) * self._config.batch_size / max(now - self._mark, 1e-9)
-        self._mark, self._mark_step = now, self._seen
         decaying = max(group["weight_decay"] for group in trainer.optimizers[0].param_groups)
         scores = (
             self._probe(self._module.method, self._seen) if self._probe and trainer.is_global_zero else {}
@@ -192,6 +191,10 @@ class Recorder(Callback):
             "images_per_second": self._rate,
             "seconds": self._seconds + now - self._begin,
         }
+        self._mark, self._mark_step = (
+            time.monotonic(),
+            self._seen,
+        )  # the time of the probe is not the training's
         for sink in self._sinks:
             sink.write(row)
         if self._progress:

@@ -8,7 +8,7 @@ from typing import Any
 
 from anyjepa.config import to_dict
 from anyjepa.contract import Method
-from anyjepa.monitoring.doctor import COLLAPSED, HEALTHY, TOO_EARLY, Diagnosis, Row, diagnose, judge
+from anyjepa.monitoring.doctor import COLLAPSED, HEALTHY, TOO_EARLY, Diagnosis, Doctor, Row
 
 
 class Watch:
@@ -26,7 +26,7 @@ class Watch:
     def __init__(self, method: Method, content: Mapping[str, Any], on_collapse: str) -> None:
         self.content = dict(content)
         self._method, self._on_collapse = method, on_collapse
-        self._rows: list[Row] = []
+        self._doctor = Doctor(content)
         self._told = HEALTHY
         self._acted = False
 
@@ -35,21 +35,22 @@ class Watch:
 
         A verdict is told once, when it changes.
         """
-        self._rows.append(row)
-        verdict, _ = judge(self._rows)
-        changed, sick = verdict != self._told, verdict not in (HEALTHY, TOO_EARLY)
-        if changed and verdict != TOO_EARLY:
+        verdict = self._judge(row)
+        if verdict not in (TOO_EARLY, self._told):
             self._told = verdict
-            if sick:
+            if verdict != HEALTHY:
                 print(f"doctor: {self.diagnosis()}", file=sys.stderr, flush=True)
         return verdict in COLLAPSED and not self._acted and self._on_collapse != "warn"
 
     def replay(self, rows: Sequence[Row]) -> bool:
-        """Take the lines from before an interruption, in silence; returns whether a collapse among them called for action."""
-        self._rows = list(rows)
-        self._told = judge(self._rows)[0] if rows else HEALTHY
-        ends = range(1, len(rows) + 1)
-        return self._on_collapse != "warn" and any(judge(rows[:n])[0] in COLLAPSED for n in ends)
+        """Take the lines from before an interruption, in silence; returns whether the remedy was on already.
+
+        A run that was stopped goes on when it is resumed: it is stopped again only after it has been healthy in between.
+        """
+        verdicts = [self._judge(row) for row in rows]
+        self._told = next((v for v in reversed(verdicts) if v != TOO_EARLY), HEALTHY)
+        self._acted = self._on_collapse == "stop" and self._told in COLLAPSED
+        return self._on_collapse == "regularize" and any(v in COLLAPSED for v in verdicts)
 
     def act(self, told: bool = True) -> bool:
         """Do what was asked for in a collapse, in every process; returns whether the training must stop."""
@@ -69,4 +70,10 @@ class Watch:
 
     def diagnosis(self) -> Diagnosis:
         """The verdict on all lines so far."""
-        return diagnose(self._rows, self.content)
+        return self._doctor.diagnosis()
+
+    def _judge(self, row: Row) -> str:
+        verdict = self._doctor.see(row)
+        if verdict == HEALTHY and self._on_collapse == "stop":
+            self._acted = False
+        return verdict
