@@ -33,7 +33,8 @@ class TrainingModule(LightningModule):
         finished: the losses of the steps completed since somebody last emptied this list. They stay on the device:
             reading them there would make the host wait for every single step.
         updating: True while weights, optimizer state and moving averages are not all of the same step.
-        observed: statistics of the newest step that is due for the log, of this process's samples.
+        observed: statistics of the newest logged step: of samples of its last micro-batch in the first process, and the norm of
+            the whole gradient.
     """
 
     def __init__(
@@ -78,15 +79,17 @@ class TrainingModule(LightningModule):
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
         output = self.method(batch)
-        if self.log_due and batch_idx % accumulate == accumulate - 1:
+        if (
+            self.trainer.is_global_zero
+            and batch_idx % accumulate == accumulate - 1
+            and self.is_logged(self.step + 1)
+        ):
             self.observed = observe(output)
         self._micro.append({**output.losses, "loss": output.loss.detach()})
         return output.loss
 
-    @property
-    def log_due(self) -> bool:
-        """Whether the step that is running goes into the log: the first, the last, and every ``log_every``-th."""
-        step = self.step + 1
+    def is_logged(self, step: int) -> bool:
+        """Whether a step, from 1, goes into the log: the first, the last, and every ``log_every``-th."""
         return step in (1, self.method.optim.steps) or step % self._settings.log_every == 0
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
@@ -99,13 +102,14 @@ class TrainingModule(LightningModule):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         clip = self.method.optim.clip
-        if clip is None and not self.log_due:
+        logged = self.is_logged(self.step + 1)
+        if clip is None and not logged:
             return
         parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         norm = get_total_norm([p.grad for p in parameters])
         if clip is not None:
             clip_grads_with_norm_(parameters, clip, norm)
-        if self.log_due:
+        if logged:
             whole = norm.full_tensor() if isinstance(norm, DTensor) else norm
             self.observed["gradient_norm"] = float(whole)
 

@@ -131,7 +131,7 @@ class Recorder(Callback):
             return  # a micro-batch that did not complete a step
         self._recording = True
         self._seen, last = step, step == module.method.optim.steps
-        log_due = last or step == 1 or step % self._config.log_every == 0
+        log_due = module.is_logged(step)
         save_due = last or step % self._config.checkpoint_every == 0
         alone = trainer.world_size == 1
         # Reading a loss makes the host wait for the device and the processes for each other, so it is done rarely.
