@@ -67,7 +67,9 @@ def demo(out: str | Path = "runs/demo") -> ProbeResult | None:
     print(
         "  anyjepa pretrain ijepa --data YOUR_IMAGES --out runs/mine      your own pictures, no labels needed"
     )
-    print("  anyjepa doctor runs/mine                                       whether it learns or collapses, and why")
+    print(
+        "  anyjepa doctor runs/mine                                       whether it learns or collapses, and why"
+    )
     print("  anyjepa probe runs/mine --data LABELLED --test HELD_OUT        what was learned")
     print("  anyjepa pretrain ijepa --help                                  every option, with its source")
     return result
