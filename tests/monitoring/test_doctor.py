@@ -81,8 +81,9 @@ DEAD = both("cosine", 1.0) | both("std", 0.01)
         ({"context_cosine": 0.995}, HEALTHY),
         ({"context_rank": 2.0}, DIMENSIONAL),
         ({"target_correlation": 0.95}, DIMENSIONAL),
-        ({"context_pooled_rank": 8.0, "context_correlation": 0.7}, DIMENSIONAL),
-        ({"context_pooled_rank": 8.0}, HEALTHY),
+        (both("pooled_rank", 8.0) | both("correlation", 0.7), DIMENSIONAL),
+        ({"target_pooled_rank": 8.0, "target_correlation": 0.7}, HEALTHY),
+        (both("pooled_rank", 8.0), HEALTHY),
         ({"prediction_match": 0.01}, NOT_LEARNING),
         ({"gradient_norm": 0.0}, NOT_LEARNING),
         ({"gradient_norm": 100.0, "loss": 50.0}, DIVERGED),
@@ -170,6 +171,6 @@ def test_ranks_of_few_samples_are_small():
     assert diagnose([dict(line, samples=128.0) for line in few]).verdict == DIMENSIONAL
     resumed = [
         dict(line, samples=64.0 if i < 12 else 8.0)
-        for i, line in enumerate(log(context_pooled_rank=5.0, context_correlation=0.7))
+        for i, line in enumerate(log(**both("pooled_rank", 5.0), **both("correlation", 0.7)))
     ]
     assert diagnose(resumed).verdict == HEALTHY

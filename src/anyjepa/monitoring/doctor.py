@@ -52,7 +52,7 @@ LEAST_RANK = 4.0
 """A rank below this is a collapse, whatever it was at the start."""
 SAME_FEATURES = 0.9
 """Root mean square correlation from which features are copies of each other."""
-LOST_RANK = 0.5
+LOST_RANK = 0.45
 """Share of the first row's pooled rank below which directions have been lost, if features have also grown alike."""
 GROWN_ALIKE = 0.1
 """Rise of the correlation between features since the first row from which they have grown alike."""
@@ -217,25 +217,35 @@ class Doctor:
         return COMPLETE, evidence
 
     def _dimensional(self, seen: Sequence[str]) -> tuple[str, list[str]] | None:
+        """One of the representations is narrow, or all have lost directions: a projector alone loses some in good runs."""
         samples, at_first = self._now("samples") or math.inf, number(self._first, "samples") or math.inf
+        narrow, lost = [], []
         for who in seen:
             pairs = self._both(who, "rank", "pooled_rank", "correlation")
             if pairs is None:
-                continue
-            (rank, rank_0), (pooled, pooled_0), (correlation, correlation_0) = pairs
+                return None
+            (rank, _), (pooled, pooled_0), (correlation, correlation_0) = pairs
             # Ranks of few samples are small, and those of different numbers of samples cannot be compared.
-            lost = (
+            if rank < min(LEAST_RANK, (samples - 1) / 2) or correlation > SAME_FEATURES:
+                narrow.append(who)
+            if (
                 samples == at_first
                 and pooled < LOST_RANK * pooled_0
                 and correlation > correlation_0 + GROWN_ALIKE
-            )
-            if rank < min(LEAST_RANK, (samples - 1) / 2) or correlation > SAME_FEATURES or lost:
-                return DIMENSIONAL, [
-                    f"{who} representations use few directions: rank {rank:.1f} of single tokens and {pooled:.1f} of whole "
-                    f"samples, {rank_0:.1f} and {pooled_0:.1f} at the start",
-                    f"their features say the same: correlation {correlation:.2f}, {correlation_0:.2f} at the start",
-                ]
-        return None
+            ):
+                lost.append(who)
+        told = narrow or (lost if len(lost) == len(seen) else [])
+        return (DIMENSIONAL, [line for who in told for line in self._directions(who)]) if told else None
+
+    def _directions(self, who: str) -> list[str]:
+        (rank, rank_0), (pooled, pooled_0), (correlation, correlation_0) = (
+            self._both(who, "rank", "pooled_rank", "correlation") or []
+        )
+        return [
+            f"{who} representations use few directions: rank {rank:.1f} of single tokens and {pooled:.1f} of whole samples, "
+            f"{rank_0:.1f} and {pooled_0:.1f} at the start",
+            f"their features say the same: correlation {correlation:.2f}, {correlation_0:.2f} at the start",
+        ]
 
     def _prediction(self) -> tuple[str, list[str]] | None:
         """Whether predictions fail to know their sample."""
