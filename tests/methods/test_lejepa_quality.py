@@ -9,7 +9,8 @@ import pytest
 from anyjepa.config import read_yaml
 from anyjepa.demo import TEST, TRAIN
 from anyjepa.evaluation import probe
-from anyjepa.training import RunConfig, pretrain
+from anyjepa.pretraining import pretrain
+from anyjepa.training import RunConfig
 
 pytestmark = pytest.mark.quality
 RECIPE = Path(__file__).parents[2] / "recipes" / "lejepa_digits_nano.yaml"
