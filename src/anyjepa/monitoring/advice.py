@@ -44,9 +44,8 @@ def _against_collapse(config: Mapping[str, Any]) -> list[str]:
     elif kind in ("variance", "koleo"):
         found.append(f"set model.regularizer.kind=vicreg: {kind} alone lets all features say the same")
     elif kind is not None:
-        most = (
-            math.inf if _get(config, "model.target") else 0.5
-        )  # without a target rule the weight is a share
+        # Without a target rule the weight is a share of the loss.
+        most = math.inf if _get(config, "model.target") else 0.5
         found.append(f"raise model.regularizer.weight from {weight:g} to {min(3 * weight or 0.1, most):.2g}")
         covariance = _get(config, "model.regularizer.covariance")
         if kind == "vicreg" and covariance:

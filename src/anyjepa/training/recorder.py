@@ -191,10 +191,8 @@ class Recorder(Callback):
             "images_per_second": self._rate,
             "seconds": self._seconds + now - self._begin,
         }
-        self._mark, self._mark_step = (
-            time.monotonic(),
-            self._seen,
-        )  # the time of the probe is not the training's
+        # The time of the probe is not the training's.
+        self._mark, self._mark_step = time.monotonic(), self._seen
         for sink in self._sinks:
             sink.write(row)
         if self._progress:
