@@ -139,3 +139,17 @@ def test_a_view_of_which_a_part_is_visible_is_told_from_that_part():
     whole, part = method(x).loss, method(Batch(x, torch.arange(5), step=1)).loss
     assert seen[:2] == [(5, 16, 128), (10, 4, 128)] and whole != part
     assert torch.equal(method(x).loss, whole)
+
+
+def test_the_visible_part_is_drawn_anew_for_every_view_and_sample():
+    method = create("lejepa", size="nano", image_size=(32, 32), patch_size=4, global_views=3, visible=0.5)
+    drawn = []
+    method.encoder.register_forward_pre_hook(lambda module, inputs: drawn.append(inputs[1:]))
+    x = torch.randn(4, 3, 32, 32)
+    method(x)
+    whole, (keep,) = drawn
+    assert whole == () and keep.shape == (8, 32)
+    assert (keep.diff(dim=1) > 0).all() and len(keep.unique(dim=0)) == 8
+    # A sample's part depends on the sample, not on its company.
+    method(Batch(x[2:], torch.arange(4)[2:]))
+    assert torch.equal(drawn[3][0], keep.view(2, 4, 32)[:, 2:].flatten(0, 1))
