@@ -8,7 +8,7 @@ from anyjepa import __version__
 from anyjepa.cli import main
 from anyjepa.config import read_yaml
 from anyjepa.options import SHORT, expand_short, pretrain_parser
-from anyjepa.registry import entry
+from anyjepa.verbs.pretrain import groups
 
 TINY = [
     *("--data", "digits:train", "--size", "nano", "--model.dim", "16", "--model.depth", "2"),
@@ -76,16 +76,9 @@ def test_a_file_for_another_method_is_refused(capsys, tmp_path):
 
 
 def test_every_short_name_is_an_option():
-    from anyjepa.data import ImageConfig
-    from anyjepa.training import OnlineProbeConfig, TrainConfig
-
-    groups = {
-        "model": entry("ijepa").config,
-        "images": ImageConfig,
-        "train": TrainConfig,
-        "online_probe": OnlineProbeConfig,
+    options = {
+        o for action in pretrain_parser("ijepa", groups("ijepa"))._actions for o in action.option_strings
     }
-    options = {o for action in pretrain_parser("ijepa", groups)._actions for o in action.option_strings}
     assert set(SHORT.values()) <= options and not set(SHORT) & options
     assert expand_short(["--size=tiny", "--steps", "3", "x"]) == [
         "--model.size=tiny",

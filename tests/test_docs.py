@@ -22,9 +22,8 @@ import pytest
 from PIL import Image
 
 from anyjepa import cli, registry
-from anyjepa.data import ImageConfig
 from anyjepa.options import parse_pretrain, split_method
-from anyjepa.training import OnlineProbeConfig, TrainConfig
+from anyjepa.verbs.pretrain import groups
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -117,9 +116,7 @@ def parse(words: list[str]) -> None:
     """Check one ``anyjepa`` command without running it."""
     if words[1] == "pretrain":
         method, rest, *_ = split_method(words[2:])
-        config = registry.entry(method).config
-        groups = {"images": ImageConfig, "train": TrainConfig, "online_probe": OnlineProbeConfig}
-        parse_pretrain(method, {"model": config} | groups, rest)
+        parse_pretrain(method, groups(method), rest)
     else:
         cli.build_parser().parse_args(words[1:])
 

@@ -1,0 +1,50 @@
+"""``anyjepa pretrain METHOD --data PATH``. Its options are those of the method, generated from the config dataclasses."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from anyjepa.errors import ConfigError
+
+HELP = "train a method on unlabelled data"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Everything after the verb goes to the parser of the method."""
+    parser.add_argument("rest", nargs=argparse.REMAINDER)
+
+
+def groups(method: str) -> dict[str, type]:
+    """The config dataclass of each group of options."""
+    from anyjepa.data import ImageConfig
+    from anyjepa.registry import entry
+    from anyjepa.training import OnlineProbeConfig, TrainConfig
+
+    return {
+        "model": entry(method).config,
+        "images": ImageConfig,
+        "train": TrainConfig,
+        "online_probe": OnlineProbeConfig,
+    }
+
+
+def run(rest: list[str]) -> int:
+    """Pretrain: 0 when finished, 1 when interrupted."""
+    from anyjepa.options import parse_pretrain, split_method
+    from anyjepa.pretraining import pretrain
+    from anyjepa.training import RunConfig
+
+    method, options, overwrite = split_method(rest)
+    values = parse_pretrain(method, groups(method), options)
+    if values["data"] is None:
+        raise ConfigError(
+            "say what to train on: --data PATH (a folder, .parquet, .npy, .npz), or --data digits to try it out"
+        )
+    if values["out"] is None:
+        values["out"] = str(Path("runs") / f"{method}-{Path(values['data']).stem.replace(':', '-')}")
+    result = pretrain(RunConfig.from_mapping(values), overwrite=overwrite)
+    if result.finished:
+        print(f"finished {result.steps} steps; the run is in {result.run}")
+        print(f"next: anyjepa probe {result.run} --data LABELLED [--test HELD_OUT]")
+    return 0 if result.finished else 1
