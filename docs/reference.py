@@ -18,23 +18,36 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 
 def table(name: str) -> str:
-    """The fields of a dataclass as a Markdown table: name, type, default, docstring."""
+    """The fields of a dataclass, inherited ones first, as a Markdown table: name, type, default, docstring."""
+    return "\n".join(["| field | type | default | meaning |", "|---|---|---|---|", *rows(name).values()])
+
+
+def rows(name: str) -> dict[str, str]:
+    """The line of each field; what a class says of an inherited one replaces it."""
     module, _, cls = name.rpartition(".")
     file = SRC.joinpath(*module.split(".")).with_suffix(".py")
-    (found,) = (
-        n for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, ast.ClassDef) and n.name == cls
-    )
-    rows = ["| field | type | default | meaning |", "|---|---|---|---|"]
+    tree = ast.parse(file.read_text())
+    (found,) = (n for n in ast.walk(tree) if isinstance(n, ast.ClassDef) and n.name == cls)
+    imported = {
+        alias.name: node.module
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    lines: dict[str, str] = {}
+    for base in map(ast.unparse, found.bases):
+        lines |= rows(f"{imported.get(base, module)}.{base}")
     for node, after in zip(found.body, found.body[1:], strict=False):
         if isinstance(node, ast.AnnAssign) and isinstance(after, ast.Expr):
             text = " ".join(ast.literal_eval(after.value).split())
             default = ast.unparse(node.value) if node.value else ""
             default = re.sub(r"field\(default_factory=(\w+)\)", r"\1()", default)
+            field = ast.unparse(node.target)
             cells = (
-                f"`{ast.unparse(node.target)}`",
+                f"`{field}`",
                 f"`{ast.unparse(node.annotation)}`",
                 f"`{default}`",
                 text,
             )
-            rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(rows)
+            lines[field] = "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    return lines

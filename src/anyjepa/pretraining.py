@@ -39,6 +39,8 @@ def pretrain(config: RunConfig, *, overwrite: bool = False) -> TrainResult:
     model = config.model
     if config.images.size and getattr(model, "image_size", size) is None:
         model = replace(model, image_size=size)
+    if hasattr(model, "normalised"):
+        model = model.normalised(config.images.mean, config.images.std)
     if hasattr(model, "fit"):
         model = model.fit((source.channels, *size))
     method = _build(replace(config, model=model))

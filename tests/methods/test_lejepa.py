@@ -109,6 +109,8 @@ def test_local_views_get_the_size_of_the_paper():
         (dict(global_views=1), "two views in all"),
         (dict(global_views=0, local_views=4), "at least one global view"),
         (dict(regularizer={"kind": "sigreg", "weight": 1.5}), "regularizer.weight must lie in 0..1"),
+        (dict(regularizer={"kind": "sigreg", "weight": 0.02, "level": "tokens"}), "regularizer.level has no"),
+        (dict(regularizer={"kind": "sigreg", "weight": 0.02, "on": "prediction"}), "regularizer.on has no"),
         (dict(views={"size": [16, 16]}), "leave it out"),
         (dict(local_views=1, local={"size": [18, 18]}), "not divisible by patch"),
         (dict(local_views=1, local={"size": [64, 64]}), "larger than the image"),
@@ -118,6 +120,14 @@ def test_local_views_get_the_size_of_the_paper():
 def test_impossible_settings_name_what_would_work(fields, message):
     with pytest.raises(ConfigError, match=message):
         build(**fields)
+
+
+def test_views_are_told_the_constants_of_the_images():
+    grey = LeJEPAConfig().normalised((0.2,), (0.1,))
+    assert grey.views.mean == grey.local.mean == (0.2,) and grey.views.std == grey.local.std == (0.1,)
+    assert grey.normalised((0.2,), (0.1,)) == grey
+    with pytest.raises(ConfigError, match=r"views\.mean must be that of the images"):
+        grey.normalised((0.3,), (0.1,))
 
 
 def test_samples_of_another_kind_are_refused():

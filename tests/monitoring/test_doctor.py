@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import states
 
@@ -17,6 +19,7 @@ from anyjepa.monitoring.doctor import (
     Doctor,
     diagnose,
 )
+from anyjepa.monitoring.examine import examine
 
 IJEPA = {
     "model": {
@@ -174,3 +177,14 @@ def test_ranks_of_few_samples_are_small():
         for i, line in enumerate(log(**both("pooled_rank", 5.0), **both("correlation", 0.7)))
     ]
     assert diagnose(resumed).verdict == HEALTHY
+
+
+def test_advice_knows_what_a_remedy_has_changed(tmp_path):
+    """The config file stays what the user asked for; advice must not name what is on already."""
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log(**DEAD)))
+    (tmp_path / "config.yaml").write_text(json.dumps(IJEPA))
+    assert "set model.regularizer.kind=vicreg" in "\n".join(examine(tmp_path).advice)
+    model = IJEPA["model"] | {"regularizer": {"kind": "vicreg", "weight": 1.0}}
+    (tmp_path / "run.json").write_text(json.dumps({"remedy": {"step": 50, "model": model}}))
+    advice = "\n".join(examine(tmp_path).advice)
+    assert "set model.regularizer" not in advice and "raise model.regularizer.weight from 1 to 3" in advice

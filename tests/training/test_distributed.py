@@ -109,17 +109,23 @@ def test_two_processes_with_accumulation_go_on_with_the_checkpoint_of_one(tmp_pa
     close(run, alone)
 
 
-IJEPA = dict(size="nano", dim=16, depth=2, heads=2, predictor_width=16, predictor_depth=2, patch_size=1)
+ENCODER = dict(size="nano", dim=16, depth=2, heads=2, patch_size=1)
+METHODS = {
+    # Masks, two encoders and a predictor with shared projections.
+    "ijepa": ENCODER | dict(predictor_width=16, predictor_depth=2),
+    # Views, and a penalty over the samples of all processes. Batch norm has the statistics of one process.
+    "lejepa": ENCODER | dict(hidden=16, projection=8, visible=0.5, local_views=1, projector_norm="layer"),
+}
 
 
-def ijepa_run(run: Path, strategy: str, devices: int, fields: dict) -> None:
-    """I-JEPA on digits: masks, two encoders and a predictor with shared projections."""
+def digits_run(run: Path, strategy: str, devices: int, method: str, fields: dict) -> None:
+    """A method on some digits."""
     values = dict(
-        method="ijepa",
+        method=method,
         data="digits",
         out=str(run),
         images=dict(limit=40),
-        model=IJEPA | dict(optim=dict(steps=STEPS)) | fields,
+        model=METHODS[method] | dict(optim=dict(steps=STEPS)) | fields,
     )
     config = dict(batch_size=8, workers=0, log_every=1, accelerator="cpu", strategy=strategy, devices=devices)
     pretrain(RunConfig.from_mapping(values | dict(train=config)))
@@ -129,11 +135,12 @@ ONLINE = dict(target="online", regularizer=dict(kind="sigreg", on="target", leve
 
 
 @pytest.mark.parametrize(
-    "strategy, fields", [("ddp", {}), ("fsdp", {}), ("ddp", ONLINE), ("fsdp", ONLINE)], ids=str
+    "method, fields", [("ijepa", {}), ("ijepa", ONLINE), ("lejepa", {})], ids=["ijepa", "online", "lejepa"]
 )
-def test_ijepa_in_two_processes_equals_one(tmp_path, strategy, fields):
-    finish(ijepa_run, tmp_path / "one", "auto", 1, fields)
-    in_two_processes(ijepa_run, tmp_path / "two", strategy, 2, fields)
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_methods_in_two_processes_equal_one(tmp_path, strategy, method, fields):
+    finish(digits_run, tmp_path / "one", "auto", 1, method, fields)
+    in_two_processes(digits_run, tmp_path / "two", strategy, 2, method, fields)
     for mine, other in zip(rows(tmp_path / "two"), rows(tmp_path / "one"), strict=True):
         assert mine["loss"] == pytest.approx(other["loss"], rel=1e-5)
     ends = [read_tensors(find_checkpoints(tmp_path / n)[0] / "model.safetensors") for n in ("two", "one")]

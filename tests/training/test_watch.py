@@ -17,6 +17,7 @@ from anyjepa.monitoring.examine import examine
 from anyjepa.randomness import uniform
 from anyjepa.training import TrainConfig, load_method, train
 from anyjepa.training.checkpoint import find_checkpoints, latest
+from anyjepa.training.run_dir import read_info
 from anyjepa.training.tensorfile import read_tensors
 from anyjepa.training.watch import Watch
 
@@ -73,6 +74,8 @@ def test_regularize_switches_on_what_a_resume_keeps(tmp_path):
     assert whole.finished and load_method(run).config.regularizer.kind == "vicreg"
     collapsed = next(row["step"] for row in rows(run) if row["target_cosine"] > 0.98)
     assert rows(run)[-1]["target_cosine"] < 0.9 and "regularizer" in rows(run)[-1]
+    remedy = read_info(run)["remedy"]
+    assert collapsed <= remedy["step"] < 75 and remedy["model"]["regularizer"]["kind"] == "vicreg"
 
     # Interrupted after the remedy, and before it: the same weights in the end.
     for stop in (75, 40):

@@ -26,7 +26,7 @@ from anyjepa.masking.multiblock import MultiBlockConfig, multiblock
 from anyjepa.masking.random import RandomMaskConfig, random_masks
 from anyjepa.nn.predictor import Predictor
 from anyjepa.nn.transformer import Block, initialise
-from anyjepa.nn.vit import build_vit, check_width, fit_vit
+from anyjepa.nn.vit import ViTConfig, build_vit, check_width, fit_vit
 from anyjepa.objectives.distances import distance
 from anyjepa.objectives.regularizers import RegularizerConfig, regularize
 from anyjepa.objectives.targets import TargetRule
@@ -50,34 +50,9 @@ RESCUE = RegularizerConfig(kind="vicreg", weight=1.0, level="both")
 
 
 @dataclass(frozen=True)
-class IJEPAConfig:
+class IJEPAConfig(ViTConfig):
     """Every constant of the method. None means: chosen from ``size`` or from the data, and printed."""
 
-    size: str = "tiny"
-    """One dial for encoder and predictor: nano (ours, for 32-pixel images), tiny, small, base, large, huge, giant (paper)."""
-    image_size: tuple[int, int] | None = None
-    """Input height and width in pixels; None: from the data (224 in the paper)."""
-    channels: int | None = None
-    """Input channels; None: from the data."""
-    patch_size: int | None = None
-    """Side of a patch in pixels; None: from the image size (16, or 14 for huge, in the paper)."""
-    stem: Literal["patch", "conv"] = "patch"
-    """How patches become tokens: a linear projection (paper), or overlapping convolutions, from which small models learn much
-    faster; patch_size is then a power of two."""
-    dim: int | None = None
-    """Width of the encoder."""
-    depth: int | None = None
-    """Blocks of the encoder."""
-    heads: int | None = None
-    """Attention heads of the encoder."""
-    mlp_ratio: float | None = None
-    """Hidden width of the MLPs over the width."""
-    positions: Literal["sincos", "learned", "rotary", "none"] = "sincos"
-    """Positions of the encoder: fixed 2-D sin-cos in the paper."""
-    registers: int = 0
-    """Learned extra tokens (none in the paper)."""
-    drop_path: float = 0.0
-    """Stochastic depth of the encoder (0 in the paper)."""
     predictor_width: int | None = None
     """Width of the predictor (384 in the paper for every encoder; 1024 is worse, table 12)."""
     predictor_depth: int | None = None
@@ -86,10 +61,6 @@ class IJEPAConfig:
     """Attention heads of the predictor; None: those of the encoder, as in the official code."""
     depth_rescale: bool = False
     """Divide output projections by sqrt(2 l) at the start. The official constructors do, the official factory undoes it."""
-    patch_std: float | None = None
-    """Standard deviation of the initial patch projection. The official 0.02 fits 16x16 colour patches: with fewer values per
-    patch the image drowns in the positions. None: 0.02 * sqrt(768 / values), the
-    same for those patches, and tokens of the same size for all others."""
     masker: Literal["multiblock", "random"] = "multiblock"
     """Mask sampler; random is the ablation of table 6 (17.6 against 54.2 %)."""
     masks: MultiBlockConfig = field(default_factory=MultiBlockConfig)
@@ -112,8 +83,7 @@ class IJEPAConfig:
     """Training length, AdamW and its schedules."""
 
     def __post_init__(self) -> None:
-        if self.size not in PREDICTOR_SIZES:
-            raise ConfigError(f"unknown size '{self.size}': {nearest(self.size, PREDICTOR_SIZES)}")
+        super().__post_init__()
         if not all(0.0 <= m <= 1.0 for m in self.ema):
             raise ConfigError(f"ema must lie in [0, 1], got {self.ema}")
         r = self.regularizer
@@ -139,11 +109,9 @@ class IJEPAConfig:
 
     def summary(self) -> str:
         """What a fitted config stands for, in one line."""
-        (height, width), patch = self.image_size or (0, 0), self.patch_size or 1
-        grid = f"{height // patch}x{width // patch}"
         return (
             f"size={self.size}: encoder {self.dim} wide, {self.depth} blocks, {self.heads} heads; predictor "
-            f"{self.predictor_width} wide, {self.predictor_depth} blocks; images {height}x{width}, patch {patch}: {grid} tokens"
+            f"{self.predictor_width} wide, {self.predictor_depth} blocks; {self.images}"
         )
 
 
@@ -166,7 +134,8 @@ class IJEPA(Method):
 
     def __init__(self, config: IJEPAConfig | None = None) -> None:
         super().__init__()
-        self.config = (config or IJEPAConfig()).fit(_shape(config))
+        config = config or IJEPAConfig()
+        self.config = config.fit(config.default_shape)
         c: Any = self.config  # Any: nothing is None in a fitted config
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(c.seed)
@@ -267,12 +236,6 @@ class IJEPA(Method):
         """The transformer blocks, but for the predictor's first: its projection is also used from outside of it."""
         first = self.predictor.blocks[0]
         return [module for module in self.modules() if isinstance(module, Block) and module is not first]
-
-
-def _shape(config: IJEPAConfig | None) -> tuple[int, int, int]:
-    """Shape to fit a config to when there is no data: the paper's, unless the config says otherwise."""
-    height, width = (config and config.image_size) or (224, 224)
-    return ((config and config.channels) or 3, height, width)
 
 
 def _wanted(targets: Tensor, n: int) -> tuple[Tensor, Tensor]:

@@ -25,7 +25,7 @@ from anyjepa.contract import Batch, Layout, Method, Output, Representation
 from anyjepa.errors import ConfigError, nearest
 from anyjepa.nn.projector import Projector
 from anyjepa.nn.transformer import Block, initialise
-from anyjepa.nn.vit import VIT_SIZES, build_vit, fit_vit
+from anyjepa.nn.vit import ViTConfig, build_vit, fit_vit
 from anyjepa.objectives.regularizers import RegularizerConfig, penalty
 from anyjepa.randomness import uniform
 from anyjepa.registry import register
@@ -35,36 +35,9 @@ from anyjepa.views import ViewConfig, random_views
 
 
 @dataclass(frozen=True)
-class LeJEPAConfig:
+class LeJEPAConfig(ViTConfig):
     """Every constant of the method. None means: chosen from ``size`` or from the data, and printed."""
 
-    size: str = "tiny"
-    """One dial for encoder and projector: nano (ours, for 32-pixel images), tiny, small, base, large, huge, giant."""
-    image_size: tuple[int, int] | None = None
-    """Height and width in pixels of input and global views; None: from the data (224 in the paper, 128 in the minimal code)."""
-    channels: int | None = None
-    """Input channels; None: from the data."""
-    patch_size: int | None = None
-    """Side of a patch in pixels; None: from the image size (8 in the minimal code)."""
-    stem: Literal["patch", "conv"] = "patch"
-    """How patches become tokens: a linear projection (paper), or overlapping convolutions, from which small models learn much
-    faster; patch_size is then a power of two."""
-    dim: int | None = None
-    """Width of the encoder."""
-    depth: int | None = None
-    """Blocks of the encoder."""
-    heads: int | None = None
-    """Attention heads of the encoder."""
-    mlp_ratio: float | None = None
-    """Hidden width of the MLPs over the width."""
-    positions: Literal["sincos", "learned", "rotary", "none"] = "sincos"
-    """Positions of the encoder. A local view gets those of the middle of the grid."""
-    registers: int = 0
-    """Learned extra tokens."""
-    drop_path: float = 0.0
-    """Stochastic depth of the encoder."""
-    patch_std: float | None = None
-    """Standard deviation of the initial patch projection; None: 0.02 * sqrt(768 / values of a patch)."""
     global_views: int = 4
     """Views of full size of each image; their mean is the centre (4 in the minimal code, 2 in the paper)."""
     local_views: int = 0
@@ -86,7 +59,7 @@ class LeJEPAConfig:
         default_factory=lambda: RegularizerConfig(kind="sigreg", weight=0.02)
     )
     """Regularizer of each view's embeddings over the batch. Weight: 0.02 in the minimal code, 0.05 in the paper; the other
-    part of the loss has 1 - weight. Its fields `on` and `level` have no meaning here."""
+    part of the loss has 1 - weight. Its fields `on` and `level` have no meaning here and are refused."""
     seed: int = 0
     """Seed of the initial weights, and of the views of a bare tensor."""
     optim: OptimConfig = field(
@@ -98,8 +71,7 @@ class LeJEPAConfig:
     warms up for one epoch: set `optim.warmup_steps`."""
 
     def __post_init__(self) -> None:
-        if self.size not in VIT_SIZES:
-            raise ConfigError(f"unknown size '{self.size}': {nearest(self.size, VIT_SIZES)}")
+        super().__post_init__()
         if self.global_views < 1 or self.local_views < 0 or self.global_views + self.local_views < 2:
             raise ConfigError(
                 f"at least one global view and two views in all are needed, got global_views={self.global_views}, "
@@ -111,6 +83,11 @@ class LeJEPAConfig:
             raise ConfigError(f"visible is a share above 0 and up to 1, got {self.visible}")
         if not 0 <= self.regularizer.weight <= 1:
             raise ConfigError(f"regularizer.weight must lie in 0..1, got {self.regularizer.weight}")
+        for name in ("on", "level"):
+            if getattr(self.regularizer, name) != getattr(RegularizerConfig(), name):
+                raise ConfigError(
+                    f"regularizer.{name} has no meaning here: the embeddings of the views are regularized; leave it out"
+                )
 
     def fit(self, shape: tuple[int, ...] = (3, 224, 224)) -> LeJEPAConfig:
         """The same config with every None filled in, from ``size`` and from the shape (C, H, W) of a typical sample.
@@ -135,16 +112,31 @@ class LeJEPAConfig:
             hidden=self.hidden or (512 if self.size == "nano" else 2048),
         )
 
+    def normalised(self, mean: tuple[float, ...] | None, std: tuple[float, ...] | None) -> LeJEPAConfig:
+        """The same config for images from which ``mean`` was taken off and that were divided by ``std``.
+
+        Raises:
+            ConfigError: views are told something else.
+        """
+        for name, value in (("mean", mean), ("std", std)):
+            for kind in ("views", "local"):
+                if getattr(getattr(self, kind), name) not in (None, value):
+                    raise ConfigError(f"{kind}.{name} must be that of the images, {value}: leave it out")
+        return replace(
+            self,
+            views=replace(self.views, mean=mean, std=std),
+            local=replace(self.local, mean=mean, std=std),
+        )
+
     def summary(self) -> str:
         """What a fitted config stands for, in one line."""
-        (height, width), patch = self.image_size or (0, 0), self.patch_size or 1
         small = "x".join(map(str, self.local.size or ()))
         views = f"{self.global_views} views" + (
             f" and {self.local_views} of {small}" if self.local_views else ""
         )
         return (
             f"size={self.size}: encoder {self.dim} wide, {self.depth} blocks, {self.heads} heads; projector {self.hidden} wide, "
-            f"to {self.projection}; {views}; images {height}x{width}, patch {patch}: {height // patch}x{width // patch} tokens"
+            f"to {self.projection}; {views}; {self.images}"
         )
 
 
@@ -168,7 +160,7 @@ class LeJEPA(Method):
     def __init__(self, config: LeJEPAConfig | None = None) -> None:
         super().__init__()
         config = config or LeJEPAConfig()
-        self.config = config.fit((config.channels or 3, *(config.image_size or (224, 224))))
+        self.config = config.fit(config.default_shape)
         c: Any = self.config  # Any: nothing is None in a fitted config
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(c.seed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from anyjepa.config import read_yaml
 from anyjepa.errors import DataError
@@ -11,16 +12,28 @@ from anyjepa.monitoring.doctor import Diagnosis, Row, diagnose
 
 LOG = "log.jsonl"
 CONFIG = "config.yaml"
+INFO = "run.json"
 
 
 def examine(run: str | Path) -> Diagnosis:
-    """The verdict on a run, finished, interrupted or still training. Only its log and its config are read.
+    """The verdict on a run, finished, interrupted or still training. Only its log, its config and its ``run.json`` are read.
 
     Raises:
         DataError: there is no log, or a line in its middle is not JSON.
     """
-    config = Path(run) / CONFIG
-    return diagnose(read_rows(run), read_yaml(config) if config.is_file() else None)
+    return diagnose(read_rows(run), _config(Path(run)))
+
+
+def _config(run: Path) -> dict[str, Any] | None:
+    """The run's config, with the model as a remedy against collapse has left it."""
+    if not (run / CONFIG).is_file():
+        return None
+    config = read_yaml(run / CONFIG)
+    try:
+        model = json.loads((run / INFO).read_text())["remedy"]["model"]
+    except (OSError, ValueError, TypeError, KeyError):
+        return config
+    return {**config, "model": model}
 
 
 def read_rows(run: str | Path) -> list[Row]:

@@ -1,11 +1,12 @@
-"""The vision transformer of image methods: its sizes, what is filled in from the data, and how it is built."""
+"""The vision transformer of image methods: its fields and sizes, what is filled in from the data, and how it is built."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
-from anyjepa.errors import ConfigError
+from anyjepa.errors import ConfigError, nearest
 from anyjepa.nn.transformer import Encoder
 from anyjepa.tokenizers.convolutions import ConvTokenizer
 from anyjepa.tokenizers.patches import PatchTokenizer, patch_layout
@@ -22,11 +23,62 @@ VIT_SIZES: dict[str, dict[str, Any]] = {
 }
 
 
-def fit_vit(config: Any, shape: tuple[int, ...], method: str) -> dict[str, Any]:
+@dataclass(frozen=True)
+class ViTConfig:
+    """What the configs of all methods with one vision transformer share. None means: from ``size`` or from the data."""
+
+    size: str = "tiny"
+    """One dial for all parts: nano (ours, for 32-pixel images), tiny, small, base, large, huge, giant (I-JEPA's table)."""
+    image_size: tuple[int, int] | None = None
+    """Input height and width in pixels; None: from the data (224 in the papers)."""
+    channels: int | None = None
+    """Input channels; None: from the data."""
+    patch_size: int | None = None
+    """Side of a patch in pixels; None: from the image size (I-JEPA: 16, or 14 for huge; LeJEPA's minimal code: 8)."""
+    stem: Literal["patch", "conv"] = "patch"
+    """How patches become tokens: a linear projection (papers), or overlapping convolutions, from which small models learn much
+    faster; patch_size is then a power of two."""
+    dim: int | None = None
+    """Width of the encoder."""
+    depth: int | None = None
+    """Blocks of the encoder."""
+    heads: int | None = None
+    """Attention heads of the encoder."""
+    mlp_ratio: float | None = None
+    """Hidden width of the MLPs over the width."""
+    positions: Literal["sincos", "learned", "rotary", "none"] = "sincos"
+    """Positions of the encoder: fixed 2-D sin-cos in I-JEPA. A smaller view gets those of the middle of the grid."""
+    registers: int = 0
+    """Learned extra tokens (none in I-JEPA)."""
+    drop_path: float = 0.0
+    """Stochastic depth of the encoder (0 in I-JEPA)."""
+    patch_std: float | None = None
+    """Standard deviation of the initial patch projection. The official 0.02 fits 16x16 colour patches: with fewer values per
+    patch the image drowns in the positions. None: 0.02 * sqrt(768 / values), the
+    same for those patches, and tokens of the same size for all others."""
+
+    def __post_init__(self) -> None:
+        if self.size not in VIT_SIZES:
+            raise ConfigError(f"unknown size '{self.size}': {nearest(self.size, VIT_SIZES)}")
+
+    @property
+    def default_shape(self) -> tuple[int, int, int]:
+        """Shape (C, H, W) to fit to when there is no data: the papers', unless the config says otherwise."""
+        height, width = self.image_size or (224, 224)
+        return (self.channels or 3, height, width)
+
+    @property
+    def images(self) -> str:
+        """Images and tokens of a fitted config, in words."""
+        (height, width), patch = self.image_size or (0, 0), self.patch_size or 1
+        return f"images {height}x{width}, patch {patch}: {height // patch}x{width // patch} tokens"
+
+
+def fit_vit(config: ViTConfig, shape: tuple[int, ...], method: str) -> dict[str, Any]:
     """The fields of a vision transformer that are None in ``config``, filled in.
 
     Args:
-        config: a config with the fields size, image_size, channels, patch_size, patch_std, dim, depth, heads, mlp_ratio.
+        config: the config.
         shape: (C, H, W) of a typical sample.
         method: name of the method in errors.
 

@@ -25,6 +25,7 @@ from anyjepa.training.lines import disk_full
 from anyjepa.training.log import Sink, open_sinks
 from anyjepa.training.module import TrainingModule
 from anyjepa.training.progress import Progress, open_progress
+from anyjepa.training.run_dir import add_info
 from anyjepa.training.state import gather_model, gather_optimizer, restore_model, restore_optimizer
 from anyjepa.training.tensorfile import read_tensors
 from anyjepa.training.watch import Watch
@@ -199,7 +200,13 @@ class Recorder(Callback):
             self._progress.update(self._seen, losses["loss"], self._rate)
         # The rows of the first process decide for all: each sees samples of its own.
         act = trainer.strategy.broadcast(trainer.is_global_zero and self.watch.see(row))
-        return act and self.watch.act(told=trainer.is_global_zero)
+        if not act:
+            return False
+        stop = self.watch.act(told=trainer.is_global_zero)
+        if trainer.is_global_zero and not stop:
+            # The config file stays what the user asked for; the doctor reads here what has come on top.
+            add_info(self._run, remedy={"step": self._seen, "model": self.watch.content.get("model")})
+        return stop
 
     def _save(self, trainer: Trainer, must: bool) -> None:
         """Write a checkpoint. A full disk does not end the training, unless this is the last chance (``must``)."""

@@ -79,6 +79,11 @@ def write_info(run: Path, **more: Any) -> None:
     write_whole(run / INFO, json.dumps(info, indent=1))
 
 
+def add_info(run: Path, **more: Any) -> None:
+    """Add to ``run.json``; raises CheckpointError when it is not there or torn."""
+    write_whole(run / INFO, json.dumps({**read_info(run), **more}, indent=1))
+
+
 def read_info(run: Path) -> dict[str, Any]:
     """What ``run.json`` says; raises CheckpointError when it is not there or torn."""
     try:
