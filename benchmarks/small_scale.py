@@ -88,7 +88,11 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--tag", default="", help="a word kept with the results")
     parser.add_argument(
-        "--set", nargs="*", default=[], metavar="KEY=JSON", help="model keys for all settings"
+        "--set",
+        nargs="*",
+        default=[],
+        metavar="KEY=JSON",
+        help="model keys, or images.KEY; not for supervised-*",
     )
     parser.add_argument("--keep", type=Path, help="folder for the runs, which are deleted otherwise")
     parser.add_argument("--table", action="store_true", help="print the results so far")
@@ -117,7 +121,6 @@ def run(name: str, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch:
         folder = scratch if arguments.keep is None else str(arguments.keep / f"{name}-{arguments.tag}-{seed}")
         if name.startswith("supervised-"):
-            record["overrides"] = arguments.set
             record["accuracy"] = supervised(float(name.split("-")[1]), seed, arguments)
         else:
             config = setting(name, seed, arguments, folder)
@@ -150,7 +153,10 @@ def setting(name: str, seed: int, arguments: argparse.Namespace, out: str) -> Ru
     method, model, images = copy.deepcopy(SETTINGS[name])
     model["optim"] = OPTIM | {"steps": arguments.steps, "warmup_steps": arguments.steps // 10}
     model["seed"] = seed
-    change(model, arguments.set)
+    of_images = [item.removeprefix("images.") for item in arguments.set if item.startswith("images.")]
+    change(model, [item for item in arguments.set if not item.startswith("images.")])
+    shown = dict(size=arguments.size, flip=method == "ijepa") | images
+    change(shown, of_images)
     train = dict(
         seed=seed, batch_size=arguments.batch_size, workers=0, accelerator="cpu", checkpoint_every=10**6
     )
@@ -160,14 +166,14 @@ def setting(name: str, seed: int, arguments: argparse.Namespace, out: str) -> Ru
             data=arguments.train,
             out=out,
             model=model,
-            images=dict(size=arguments.size, flip=method == "ijepa") | images,
+            images=shown,
             train=train,
         )
     )
 
 
 def change(model: dict[str, Any], items: list[str]) -> None:
-    """Set keys of a model, given as ``a.b=JSON``."""
+    """Set keys of a config, given as ``a.b=JSON``."""
     for item in items:
         key, _, value = item.partition("=")
         *path, last = key.split(".")
@@ -199,7 +205,6 @@ def scores(method: anyjepa.Method, seed: int, arguments: argparse.Namespace) -> 
 def supervised(share: float, seed: int, arguments: argparse.Namespace) -> float:
     """Test accuracy of the same encoder and a linear head, trained from scratch on a share of the labels."""
     fields = copy.deepcopy(IJEPA) | {"seed": seed}
-    change(fields, arguments.set)
     config = from_dict(entry("ijepa").config, fields).fit((3, arguments.size, arguments.size))
     encoder = anyjepa.create("ijepa", config).context_encoder
     images = ImageConfig(flip=True)

@@ -1,13 +1,18 @@
 """The command line: what it accepts, what it refuses and how, and the main job on the built-in digits."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 
 import pytest
 
 from anyjepa import __version__
-from anyjepa.cli import main
+from anyjepa.cli import VERBS, main
 from anyjepa.config import read_yaml
 from anyjepa.options import SHORT, expand_short, pretrain_parser
+from anyjepa.registry import names
 from anyjepa.verbs.pretrain import groups
 
 TINY = [
@@ -28,16 +33,81 @@ def test_version_and_help(capsys):
     assert main([]) == 0 and "anyjepa pretrain ijepa --data" in capsys.readouterr().out
 
 
-def test_methods_lists_citation_and_licence(capsys):
-    assert main(["methods"]) == 0
+@pytest.mark.parametrize("arguments", [[], ["ijepa"], ["--json"]])
+def test_methods_lists_citation_and_licence(capsys, arguments):
+    assert main(["methods", *arguments]) == 0
     text = capsys.readouterr().out
     assert "ijepa" in text and "2301.08243" in text and "CC BY-NC" in text
+    if arguments == ["--json"]:
+        assert {one["name"] for one in json.loads(text)} == set(names())
+
+
+def test_help_of_a_verb_says_what_it_is_for(capsys):
+    for verb in VERBS:
+        with pytest.raises(SystemExit) as stop:
+            main([verb, "ijepa", "--help"] if verb == "pretrain" else [verb, "--help"])
+        text = capsys.readouterr().out
+        assert stop.value.code == 0 and "usage: anyjepa" in text and len(text) > 100
+
+
+def test_the_help_needs_no_torch():
+    code = "import sys; from anyjepa.cli import main; main([]); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": os.pathsep.join(sys.path)})
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_knows_verbs_methods_and_options(capsys, shell):
+    pytest.importorskip("shtab", reason="shtab is the extra 'completion'")
+    assert main(["completion", shell]) == 0
+    text = capsys.readouterr().out
+    for word in (*VERBS, *names(), "online-probe", "model.patch_size", "seeds"):
+        assert word in text, word
+
+
+def test_bash_completes_a_method_s_option(capsys, tmp_path):
+    pytest.importorskip("shtab", reason="shtab is the extra 'completion'")
+    bash = shutil.which("bash") or pytest.skip("there is no bash")
+    main(["completion", "bash"])
+    (tmp_path / "script").write_text(capsys.readouterr().out)
+    ask = """source ./script; complete -p anyjepa > found; function=$(sed 's/.*-F \\([^ ]*\\).*/\\1/' found)
+    COMP_WORDS=(anyjepa pretrain ijepa --model.patch_si); COMP_CWORD=3; $function; echo "${COMPREPLY[@]}"\n"""
+    done = subprocess.run([bash, "-c", ask], capture_output=True, text=True, cwd=tmp_path)
+    assert done.stdout.split() == ["--model.patch_size"], done
+
+
+def test_exit_codes(capsys, monkeypatch, tmp_path):
+    def raising(error):
+        def run(**_):
+            raise error
+
+        monkeypatch.setattr(VERBS["methods"], "run", run)
+        code = main(["methods"])
+        return code, capsys.readouterr().err
+
+    assert raising(OSError(28, "No space left on device", "runs/x")) == (
+        2,
+        "anyjepa: runs/x: No space left on device\n",
+    )
+    assert raising(KeyboardInterrupt())[0] == 130
+    code, text = raising(RuntimeError("odd"))
+    assert code == 70 and "RuntimeError: odd" in text and "error of ours" in text
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+    command = f"{sys.executable} -m anyjepa.cli methods | head -c 1; echo ${{PIPESTATUS[0]}}"
+    environment = {"PYTHONPATH": os.pathsep.join(sys.path), "PATH": os.environ["PATH"]}
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=environment)
+    assert done.stdout.endswith("0\n") and not done.stderr
 
 
 @pytest.mark.parametrize(
     "arguments, expected",
     [
         (["pretrain"], "name a method"),
+        (["prob"], "did you mean 'probe'"),
+        (["probe", "x", "--data", "y", "--encdr", "target"], "did you mean '--encoder'"),
+        (["probe", "x", "--data", "y", "--encoder", "taget"], "did you mean 'target'"),
+        (["probe", "x"], "required: --data. More: anyjepa probe --help"),
         (["pretrain", "ijpea", "--data", "x"], "did you mean 'ijepa'"),
         (["pretrain", "ijepa"], "say what to train on"),
         (["pretrain", "ijepa", "--dta", "x"], "did you mean '--data'"),

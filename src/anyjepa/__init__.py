@@ -13,12 +13,11 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from anyjepa.contract import Batch, Layout, Masks, Method, Output, Representation
-from anyjepa.registry import create, names
-
 if TYPE_CHECKING:
+    from anyjepa.contract import Batch, Layout, Masks, Method, Output, Representation
     from anyjepa.evaluation.probe import probe
     from anyjepa.pretraining import pretrain, resume
+    from anyjepa.registry import create, names
     from anyjepa.training import RunConfig
     from anyjepa.training import load_method as load
 
@@ -39,18 +38,19 @@ __all__ = [
     "resume",
 ]
 
-# Imported at first use: a method in a plain loop needs neither Lightning nor scikit-learn.
+# Imported at first use: the command line's help needs no torch, a method in a plain loop neither Lightning nor scikit-learn.
 _LATER = {
-    "RunConfig": ("anyjepa.training", "RunConfig"),
-    "load": ("anyjepa.training", "load_method"),
-    "pretrain": ("anyjepa.pretraining", "pretrain"),
-    "probe": ("anyjepa.evaluation", "probe"),
-    "resume": ("anyjepa.pretraining", "resume"),
+    **dict.fromkeys(("Batch", "Layout", "Masks", "Method", "Output", "Representation"), "anyjepa.contract"),
+    **dict.fromkeys(("create", "names"), "anyjepa.registry"),
+    **dict.fromkeys(("pretrain", "resume"), "anyjepa.pretraining"),
+    "RunConfig": "anyjepa.training",
+    "load": "anyjepa.training",
+    "probe": "anyjepa.evaluation",
 }
+_OTHERWISE_NAMED = {"load": "load_method"}
 
 
 def __getattr__(name: str) -> Any:
     if name not in _LATER:
         raise AttributeError(f"module 'anyjepa' has no attribute '{name}'")
-    module, attribute = _LATER[name]
-    return getattr(importlib.import_module(module), attribute)
+    return getattr(importlib.import_module(_LATER[name]), _OTHERWISE_NAMED.get(name, name))

@@ -1,13 +1,21 @@
-"""The command line: finds the verb, runs it, and turns errors a user can mend into one line."""
+"""The command line: finds the verb, runs it, and turns errors a user can mend into one line.
+
+Exit codes: 0 done; 1 done, but what was asked for is not there (a run interrupted or stopped, a verdict that is not healthy);
+2 an error to mend, told in one line; 70 an error of this library, told with a traceback; 130 interrupted.
+"""
 
 from __future__ import annotations
 
 import argparse
+import os
+import re
 import sys
+import traceback
 from collections.abc import Sequence
+from typing import NoReturn
 
-from anyjepa.errors import AnyjepaError
-from anyjepa.verbs import demo, doctor, methods, pretrain, probe, resume
+from anyjepa.errors import AnyjepaError, ConfigError, nearest
+from anyjepa.verbs import completion, demo, doctor, methods, pretrain, probe, resume
 
 VERBS = {
     "pretrain": pretrain,
@@ -16,22 +24,51 @@ VERBS = {
     "probe": probe,
     "methods": methods,
     "demo": demo,
+    "completion": completion,
 }
 
 EPILOG = """\
 examples:
+  anyjepa demo                         see it work, in minutes, without data of yours
   anyjepa pretrain ijepa --data photos/ --size tiny --steps 10000 --out runs/photos
-  anyjepa resume runs/photos
-  anyjepa doctor runs/photos
+  anyjepa resume runs/photos           go on after an interruption
+  anyjepa doctor runs/photos           is it learning, or collapsing?
   anyjepa probe runs/photos --data labelled/ --test held-out/
   anyjepa pretrain ijepa --help        every option, with its source in the paper
   anyjepa pretrain ijepa --print_config > mine.yaml; anyjepa pretrain --config mine.yaml --data photos/
+
+exit codes: 0 done; 1 done, but interrupted or not healthy; 2 an error to mend; 70 an error of ours; 130 interrupted by you
 """
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of all verbs. The options of ``pretrain`` depend on the method and are parsed by it."""
-    parser = argparse.ArgumentParser(
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are ConfigErrors that name the nearest valid word."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of printing a page of usage."""
+        if found := re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message):
+            words = re.findall(r"[\w.-]+", found[2])
+            message = f"unknown word '{found[1]}': {nearest(found[1], words)}"
+        elif found := re.search(r"unrecognized arguments: (--[\w-]+)", message):
+            valid = [name for action in self._actions for name in action.option_strings]
+            message = f"unknown option {found[1]}: {nearest(found[1], valid)}"
+        raise ConfigError(f"{message}. More: {self.prog} --help")
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
+        """Refuse what is unknown here, where the valid options are known, and not in the parser of all verbs."""
+        found, extra = super().parse_known_args(args, namespace)
+        if extra:
+            self.error(f"unrecognized arguments: {' '.join(extra)}")
+        return found, extra
+
+
+def build_parser(methods: bool = False) -> Parser:
+    """The parser of all verbs. The options of ``pretrain`` depend on the method and are parsed by it.
+
+    Args:
+        methods: know the methods and their options too, which takes a second: for completion.
+    """
+    parser = Parser(
         prog="anyjepa",
         description="Joint-embedding predictive architectures: pretrain on unlabelled data, then see what was learned.",
         epilog=EPILOG,
@@ -40,19 +77,23 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")
     for name, verb in VERBS.items():
-        verb.arguments(verbs.add_parser(name, help=verb.HELP, add_help=name != "pretrain"))
+        described = verbs.add_parser(
+            name, help=verb.HELP, description=_sentence(verb.HELP), add_help=name != "pretrain"
+        )
+        (pretrain.all_arguments if methods and verb is pretrain else verb.arguments)(described)
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb. Returns its exit code, or 2 for an error the user can mend, which is printed without a traceback."""
+    """Run one verb and return its exit code; see the head of this file."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         if arguments[:1] == [
             "pretrain"
         ]:  # argparse would take an option before the method for one of its own
             return pretrain.run(arguments[1:])
-        values = vars(build_parser().parse_args(arguments))
+        parser = build_parser()
+        values = vars(parser.parse_args(arguments))
         if values.pop("version"):
             from anyjepa import __version__
 
@@ -60,15 +101,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         verb = values.pop("verb")
         if verb is None:
-            build_parser().print_help()
+            parser.print_help()
             return 0
         return VERBS[verb].run(**values)
     except AnyjepaError as error:
         print(f"anyjepa: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; Python would complain once more when it closes the pipe.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"anyjepa: {where}{error.strerror or error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("anyjepa: interrupted", file=sys.stderr)
         return 130
+    except Exception:
+        traceback.print_exc()
+        print("anyjepa: this is an error of ours; please report it with the text above", file=sys.stderr)
+        return 70
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
 
 
 if __name__ == "__main__":

@@ -15,6 +15,22 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("rest", nargs=argparse.REMAINDER)
 
 
+def all_arguments(parser: argparse.ArgumentParser) -> None:
+    """Every method with every option, for completion."""
+    from anyjepa.options import SHORT, pretrain_parser
+    from anyjepa.registry import entry, names
+
+    methods = parser.add_subparsers(metavar="METHOD")
+    for name in names():
+        one = methods.add_parser(name, help=entry(name).summary)
+        for action in pretrain_parser(name, groups(name))._actions:
+            options = [o for o in action.option_strings if o not in ("-h", "--help")]
+            if options:
+                one.add_argument(*options, choices=action.choices)
+        for short in SHORT:
+            one.add_argument(short)
+
+
 def groups(method: str) -> dict[str, type]:
     """The config dataclass of each group of options."""
     from anyjepa.data import ImageConfig
