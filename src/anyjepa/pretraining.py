@@ -128,6 +128,7 @@ def _open(config: RunConfig) -> Source:
         image_column=images.image_column,
         label_column=images.label_column,
         limit=images.limit,
+        max_pixels=images.max_pixels,
     )
 
 
