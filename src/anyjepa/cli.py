@@ -7,11 +7,12 @@ import sys
 from collections.abc import Sequence
 
 from anyjepa.errors import AnyjepaError
-from anyjepa.verbs import demo, doctor, methods, pretrain, probe, resume
+from anyjepa.verbs import demo, doctor, inspect, methods, pretrain, probe, resume
 
 VERBS = {
     "pretrain": pretrain,
     "resume": resume,
+    "inspect": inspect,
     "doctor": doctor,
     "probe": probe,
     "methods": methods,
@@ -20,6 +21,7 @@ VERBS = {
 
 EPILOG = """\
 examples:
+  anyjepa inspect photos/
   anyjepa pretrain ijepa --data photos/ --size tiny --steps 10000 --out runs/photos
   anyjepa resume runs/photos
   anyjepa doctor runs/photos

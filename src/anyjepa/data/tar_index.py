@@ -41,7 +41,7 @@ def tar_index(file: Path) -> Index:
                     members.append(Member(entry.name.removeprefix("./"), entry.offset_data, entry.size, -1))
             # tarfile takes a damaged header after the first for the end; the real end is zeros, or that of the file.
             with file.open("rb") as raw:
-                raw.seek(archive.offset)  # type: ignore[attr-defined]
+                raw.seek(archive.offset)
                 if any(raw.read(tarfile.BLOCKSIZE)):
                     raise DataError(f"{file} is damaged after its {len(members)} first files: fetch it again")
     except DataError:
