@@ -1,7 +1,7 @@
 """The documentation is true: its commands and its Python are run, in order, page by page.
 
 A page starts in an empty directory with small pictures (``photos/``, ``labelled/``, ``held-out/``, ``train.parquet``,
-``test.parquet``, ``images.npy``). Every ``anyjepa pretrain`` gets the options TINY and TINY_METHOD on top. A block
+``test.parquet``, ``images.npy``, ``images.npz``, ``photos.csv``, ``photos.zip``, ``shards/``). Every ``anyjepa pretrain`` gets the options TINY and TINY_METHOD on top. A block
 after a comment ``<!-- not run: reason -->`` is only parsed.
 """
 
@@ -11,6 +11,8 @@ import io
 import re
 import shlex
 import sys
+import tarfile
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -90,6 +92,18 @@ def workplace(tmp_path, monkeypatch):
         }
         pq.write_table(pa.table(columns), tmp_path / name)
     np.save(tmp_path / "images.npy", pixels)
+    np.savez(tmp_path / "images.npz", images=pixels, labels=np.arange(24) % 2)
+    files = sorted((tmp_path / "photos").rglob("*.png"))
+    lines = [f"{file.relative_to(tmp_path)},{file.parent.name}" for file in files]
+    (tmp_path / "photos.csv").write_text("\n".join(["path,label", *lines]) + "\n")
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
+        for file in files:
+            archive.write(file, file.relative_to(tmp_path / "photos"))
+    (tmp_path / "shards").mkdir()
+    for shard in range(2):
+        with tarfile.open(tmp_path / "shards" / f"photos-{shard:04d}.tar", "w") as archive:
+            for file in files[shard::2]:
+                archive.add(file, file.name)
     return tmp_path
 
 

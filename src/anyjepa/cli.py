@@ -15,21 +15,27 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from anyjepa.errors import AnyjepaError, ConfigError, nearest
-from anyjepa.verbs import completion, demo, doctor, methods, pretrain, probe, resume
+from anyjepa.verbs import completion, demo, doctor, inspect, methods, pretrain, probe, resume
 
 VERBS = {
-    "pretrain": pretrain,
-    "resume": resume,
-    "doctor": doctor,
-    "probe": probe,
-    "methods": methods,
-    "demo": demo,
-    "completion": completion,
+    verb.__name__.rpartition(".")[2]: verb
+    for verb in (
+        demo,
+        methods,
+        inspect,
+        pretrain,
+        resume,
+        doctor,
+        probe,
+        completion,
+    )
 }
+"""In the order of their use."""
 
 EPILOG = """\
 examples:
   anyjepa demo                         see it work, in minutes, without data of yours
+  anyjepa inspect photos/              what is there, what is broken, what is there twice
   anyjepa pretrain ijepa --data photos/ --size tiny --steps 10000 --out runs/photos
   anyjepa resume runs/photos           go on after an interruption
   anyjepa doctor runs/photos           is it learning, or collapsing?

@@ -6,10 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import distributed
 
 from anyjepa.config import to_dict
 from anyjepa.contract import Method
-from anyjepa.data import ImageConfig, ImageDataset, Source, build_loader, inspect, open_source
+from anyjepa.data import DataReport, ImageConfig, ImageDataset, Source, build_loader, inspect, open_source
+from anyjepa.data.broken import Broken, explain
 from anyjepa.errors import CheckpointError, ConfigError, DataError
 from anyjepa.evaluation.online import OnlineProbe
 from anyjepa.monitoring.examine import examine
@@ -20,7 +22,15 @@ from anyjepa.training.loop import TrainResult, train
 from anyjepa.training.module import LoaderFactory
 from anyjepa.training.recorder import Probe
 from anyjepa.training.run_config import RunConfig
-from anyjepa.training.run_dir import CONFIG, first_process, prepare, read_info, write_info
+from anyjepa.training.run_dir import (
+    BROKEN,
+    CONFIG,
+    first_process,
+    prepare,
+    read_info,
+    write_info,
+    write_whole,
+)
 
 
 def pretrain(config: RunConfig, *, overwrite: bool = False) -> TrainResult:
@@ -35,6 +45,7 @@ def pretrain(config: RunConfig, *, overwrite: bool = False) -> TrainResult:
         prepare(run, overwrite)
     source = _open(config)
     report = inspect(source)
+    _refuse_broken(report, config)
     size = ImageConfig.sides(config.images.size or report.default_size)
     model = config.model
     if config.images.size and getattr(model, "image_size", size) is None:
@@ -92,15 +103,46 @@ def resume(run: str | Path) -> TrainResult:
 def _train(
     config: RunConfig, run: Path, method: Method, dataset: ImageDataset, probe: Probe | None
 ) -> TrainResult:
-    return train(
-        method,
-        _loader(config, dataset),
-        config.train,
-        run,
-        content=to_dict(config),
-        resume=True,
-        probe=probe,
-    )
+    try:
+        return train(
+            method,
+            _loader(config, dataset),
+            config.train,
+            run,
+            content=to_dict(config),
+            resume=True,
+            probe=probe,
+        )
+    finally:
+        # Also after an error: too many broken images may be what ended the training.
+        _list_broken(dataset, run)
+
+
+def _refuse_broken(report: DataReport, config: RunConfig) -> None:
+    most = config.images.max_broken
+    if len(report.broken) > most * report.looked_at:
+        raise DataError(
+            f"{len(report.broken)} of the {report.looked_at} images looked at cannot be read, more than"
+            f" images.max_broken={most:.0%}; the first: {report.broken[0].reason}. To list them all: anyjepa inspect"
+            f" {config.data} --all --broken-list broken.txt"
+        )
+
+
+def _list_broken(dataset: ImageDataset, run: Path) -> None:
+    """Tell of the images this process has skipped, and add them to the list in the run directory."""
+    rows = dataset.broken
+    if not rows:
+        return
+    rank = distributed.get_rank() if distributed.is_available() and distributed.is_initialized() else 0
+    path = run / (f"broken.rank{rank}.txt" if rank else BROKEN)
+    known = [Broken.parse(line) for line in path.read_text().splitlines()] if path.exists() else []
+    listed = {broken.name: broken for broken in [*known, *explain(dataset.source, rows)]}
+    try:
+        write_whole(path, "".join(f"{broken}\n" for broken in listed.values()))
+    except OSError as error:
+        print(f"{len(rows)} of {len(dataset)} images could not be read; no list of them: {error}")
+        return
+    print(f"skipped {len(rows)} of {len(dataset)} images that cannot be read; they are listed in {path}")
 
 
 def _online_probe(config: RunConfig, size: tuple[int, int]) -> Probe | None:
@@ -130,6 +172,7 @@ def _open(config: RunConfig) -> Source:
         image_column=images.image_column,
         label_column=images.label_column,
         limit=images.limit,
+        max_pixels=images.max_pixels,
     )
 
 

@@ -107,8 +107,8 @@ def test_channels_follow_the_data(tmp_path: Path) -> None:
     (tmp_path / "1.png").write_bytes(png(pixels(1, 6, 6)))
     assert open_source(tmp_path).channels == 3
     assert open_source(tmp_path).read(0).shape == (3, 6, 6)
-    with pytest.raises(ConfigError, match="channels=2"):
-        open_source(tmp_path, channels=2)
+    with pytest.raises(DataError, match=r"1\.png.*RGB with 3 channels, expected 2"):
+        open_source(tmp_path, channels=2).read(1)
 
 
 def test_parquet_bytes_with_labels(tmp_path: Path) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
+import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -15,6 +14,9 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 from anyjepa.data.base import Source, encode_labels
+from anyjepa.data.decode import in_range, pixel_limit
+from anyjepa.data.files import regular
+from anyjepa.data.npz import npz_axes, read_npz
 from anyjepa.errors import DataError
 
 IMAGE_KEYS = ("images", "x", "data")
@@ -23,9 +25,6 @@ LABEL_KEYS = ("labels", "y", "target")
 """Keys of an .npz file that hold labels."""
 DIGITS_TEST_EVERY = 4
 """``digits:test`` holds every fourth of the digits, ``digits:train`` the others."""
-
-# What NumPy raises on torn or foreign files; TypeError when an .npz is really an .npy.
-_BROKEN = (ValueError, OSError, EOFError, TypeError, zipfile.BadZipFile, zlib.error)
 
 
 class ArraySource(Source):
@@ -40,6 +39,7 @@ class ArraySource(Source):
         channels: None: as stored; 1 of a colour array: its mean over channels; 3 of a grey one: repeated, of
             RGBA: RGB.
         labels: (N,) whole numbers or texts.
+        max_pixels: refuse images of more pixels; None: Pillow's limit.
     """
 
     def __init__(
@@ -48,12 +48,16 @@ class ArraySource(Source):
         name: str,
         channels: int | None = None,
         labels: np.ndarray | None = None,
+        max_pixels: int | None = None,
     ) -> None:
         self._load = load
         self.name = name
         self._array: np.ndarray | None = None
         array = self._open()
         self._axis = _channel_axis(array, name)
+        pixels = math.prod(array.shape[1:]) // (1 if self._axis is None else array.shape[self._axis])
+        if pixels > (limit := pixel_limit(max_pixels)):
+            raise DataError(f"{name} has images of {pixels} pixels, more than the safe limit of {limit}")
         self._stored = 1 if self._axis is None else array.shape[self._axis]
         self.channels = self._stored if channels is None else channels
         if self.channels != self._stored and (self._stored not in (1, 3, 4) or self.channels not in (1, 3)):
@@ -78,11 +82,10 @@ class ArraySource(Source):
             image = image[None]
         elif self._axis == 3:
             image = image.transpose(2, 0, 1)
-        if image.dtype != np.uint8:
-            image = image.astype(np.float32) / (65535 if image.dtype == np.uint16 else 1)
-            if not np.isfinite(image).all():
-                raise DataError(f"cannot read image {self.identity(i)}: it holds values that are not finite")
-        return self._to_channels(torch.from_numpy(image))
+        try:
+            return self._to_channels(torch.from_numpy(in_range(image)))
+        except DataError as error:
+            raise DataError(f"cannot read image {self.identity(i)}: {error}") from error
 
     def identity(self, i: int) -> str:
         return f"{self.name} row {i}"
@@ -118,40 +121,38 @@ def _channel_axis(array: np.ndarray, name: str) -> int | None:
     return 1 if array.shape[1] < array.shape[3] else 3
 
 
-def _load(path: Path, key: str | None = None) -> np.ndarray:
+def _map(path: Path) -> np.ndarray:
+    # Mapped into memory, so a header that claims more than the file holds is refused and nothing is allocated.
     try:
-        stored = np.load(path, mmap_mode=None if key else "r", allow_pickle=False)
-        array = stored[key] if key else stored
-    except _BROKEN as error:
+        array = np.load(regular(path), mmap_mode="r", allow_pickle=False)
+    except DataError:
+        raise
+    except Exception as error:  # NumPy parses the header as Python and passes on what that raises
         raise DataError(f"cannot read {path}: {error}") from error
     if not isinstance(array, np.ndarray):
         raise DataError(f"{path} is an .npz archive under the name of an .npy array; rename it")
     return array
 
 
-def open_npy(path: Path, channels: int | None) -> ArraySource:
+def open_npy(path: Path, channels: int | None, max_pixels: int | None = None) -> ArraySource:
     """The array of an .npy file, memory mapped."""
-    return ArraySource(partial(_load, path), path.name, channels)
+    return ArraySource(partial(_map, path), path.name, channels, max_pixels=max_pixels)
 
 
-def open_npz(path: Path, channels: int | None, labels: bool) -> ArraySource:
+def open_npz(path: Path, channels: int | None, labels: bool, max_pixels: int | None = None) -> ArraySource:
     """Images (and labels, when asked for) of an .npz file; see IMAGE_KEYS and LABEL_KEYS."""
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            keys = list(stored.keys())
-            named = [key for key in IMAGE_KEYS if key in keys]
-            key = named[0] if named else next((k for k in keys if stored[k].ndim >= 3), None)
-            label_key = next((k for k in LABEL_KEYS if k in keys), None)
-            values = stored[label_key] if labels and label_key is not None else None
-    except _BROKEN as error:
-        raise DataError(f"cannot read {path}: {error}") from error
+    axes = npz_axes(path)
+    named = [key for key in IMAGE_KEYS if key in axes]
+    key = named[0] if named else next((k for k, count in axes.items() if count >= 3), None)
+    label_key = next((k for k in LABEL_KEYS if k in axes), None)
     if key is None:
-        raise DataError(f"{path} has no array of images (N, H, W) or more; its keys: {', '.join(keys)}")
-    if labels and values is None:
+        raise DataError(f"{path} has no array of images (N, H, W) or more; its keys: {', '.join(axes)}")
+    if labels and label_key is None:
         raise DataError(
-            f"{path} has no labels: expected a key {', '.join(LABEL_KEYS)}; its keys: {', '.join(keys)}"
+            f"{path} has no labels: expected a key {', '.join(LABEL_KEYS)}; its keys: {', '.join(axes)}"
         )
-    return ArraySource(partial(_load, path, key), path.name, channels, values)
+    values = read_npz(path, label_key) if labels and label_key is not None else None
+    return ArraySource(partial(read_npz, path, key), path.name, channels, values, max_pixels)
 
 
 def open_digits(part: str, channels: int | None, labels: bool) -> ArraySource:

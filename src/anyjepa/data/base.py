@@ -10,10 +10,8 @@ import numpy as np
 from jaxtyping import Int, Shaped
 from torch import Tensor
 
+from anyjepa.data.decode import decode
 from anyjepa.errors import DataError
-
-ORDINARY_CHANNELS = (1, 3)
-"""Channel counts an encoded image can be brought to: grey and colour."""
 
 
 class Source(ABC):
@@ -51,6 +49,25 @@ class Source(ABC):
         if self.labels is None:
             return None
         return len(self.class_names) if self.class_names else len(np.unique(self.labels))
+
+
+class EncodedSource(Source):
+    """A source whose images are encoded files: it hands out their bytes, and decoding is done here.
+
+    Attributes:
+        channels: 1 or 3, or the number of bands that every image must have.
+        max_pixels: images of more pixels are broken; None: Pillow's limit.
+    """
+
+    channels: int = 3
+    max_pixels: int | None = None
+
+    @abstractmethod
+    def encoded(self, i: int) -> Any:
+        """Path or buffer of image ``i``. DataError when there is none."""
+
+    def read(self, i: int) -> Shaped[Tensor, "C H W"]:
+        return decode(self.encoded(i), self.channels, self.identity(i), self.max_pixels)
 
 
 class Subset(Source):

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from torch import Tensor
 
-from anyjepa.data.base import Source, encode_labels
-from anyjepa.data.decode import EXTENSIONS, decode
+from anyjepa.data.base import EncodedSource, encode_labels
+from anyjepa.data.decode import EXTENSIONS
 
 
 def find_files(folder: Path, extensions: frozenset[str]) -> list[str]:
@@ -34,21 +33,19 @@ def find_files(folder: Path, extensions: frozenset[str]) -> list[str]:
     return sorted(found)
 
 
-class FolderSource(Source):
+class FolderSource(EncodedSource):
     """Image files of a folder in the sorted order of their paths.
 
     Args:
         folder: the folder.
         files: their paths relative to it; see :func:`list_images`.
-        channels: 1 or 3.
         labels: take the name of the directory directly around each image as its class.
     """
 
-    def __init__(self, folder: Path, files: list[str], channels: int, labels: bool = False) -> None:
+    def __init__(self, folder: Path, files: list[str], labels: bool = False) -> None:
         self.folder = folder
         # An Arrow array and not a list: reading a list from forked workers copies it page by page.
         self._files = pa.array(files, pa.large_string())
-        self.channels = channels
         if labels:
             around = [(folder.resolve() / name).parent.name for name in files]
             self.labels, self.class_names = encode_labels(np.array(around), str(folder))
@@ -56,9 +53,8 @@ class FolderSource(Source):
     def __len__(self) -> int:
         return len(self._files)
 
-    def read(self, i: int) -> Tensor:
-        path = self.folder / self._files[i].as_py()
-        return decode(path, self.channels, str(path))
+    def encoded(self, i: int) -> Path:
+        return self.folder / str(self._files[i].as_py())
 
     def identity(self, i: int) -> str:
         return str(self._files[i].as_py())

@@ -33,7 +33,7 @@ class ImageConfig:
     size: int | tuple[int, int] | None = None
     """Side, or height and width, in pixels of what the model sees; None: chosen from the data."""
     channels: int | None = None
-    """1 grey, 3 colour; None: as the data are."""
+    """1 grey, 3 colour, or the number of bands each image has; None: as the data are."""
     crop_scale: tuple[float, float] = (0.3, 1.0)
     """Least and largest share of the image's area in a training crop (`crop_scale`)."""
     crop_aspect: tuple[float, float] = (3 / 4, 4 / 3)
@@ -45,9 +45,11 @@ class ImageConfig:
     std: tuple[float, ...] | None = None
     """Channel standard deviations divided by; None: ImageNet's for 3 channels, 0.5 otherwise."""
     image_column: str | None = None
-    """Column of the images in parquet files; None: found by type and name."""
+    """Column of the images in tables, or ending of the image in tar archives; None: found by type and name."""
     label_column: str | None = None
-    """Column of the labels in parquet files; None: found by name."""
+    """Column of the labels in tables, or key of the label in the .json of tar archives; None: found by name."""
+    max_pixels: int | None = None
+    """Images of more pixels are broken, as they may be decompression bombs; None: Pillow's limit, 89 million."""
     max_broken: float = 0.1
     """Largest share of images that may be unreadable; each is replaced by the next readable one."""
     limit: int | None = None
@@ -65,6 +67,10 @@ class ImageConfig:
             raise ConfigError(f"crop_aspect must be (low, high) with 0 < low <= high, got {self.crop_aspect}")
         if not 0 <= self.max_broken <= 1:
             raise ConfigError(f"max_broken is a share in 0..1, got {self.max_broken}")
+        if self.max_pixels is not None and self.max_pixels < 1:
+            raise ConfigError(
+                f"max_pixels must be at least 1, got {self.max_pixels}; leave it out for Pillow's limit"
+            )
         if self.std is not None and min(self.std) <= 0:
             raise ConfigError(f"std must be positive, got {self.std}")
 
@@ -119,6 +125,7 @@ class ImageDataset:
             image_column=config.image_column,
             label_column=config.label_column,
             limit=config.limit,
+            max_pixels=config.max_pixels,
         )
         return cls(source, config, size)
 

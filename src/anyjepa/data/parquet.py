@@ -4,160 +4,164 @@ from __future__ import annotations
 
 import bisect
 import itertools
-import json
+import logging
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from torch import Tensor
 
-from anyjepa.data.base import Source, encode_labels
-from anyjepa.data.decode import decode
-from anyjepa.errors import DataError, nearest
+from anyjepa.data import tables
+from anyjepa.data.base import EncodedSource, encode_labels
+from anyjepa.data.files import memory, regular
+from anyjepa.errors import DataError
 
-IMAGE_NAMES = ("image", "img", "bytes", "path", "images", "jpg", "png", "file", "file_name")
-"""Names looked for when no image column is given, best first."""
-LABEL_NAMES = ("label", "labels", "target", "class", "y")
-"""Names looked for when no label column is given, best first."""
+log = logging.getLogger(__name__)
+
+IN_MEMORY = 0.4
+"""Share of the machine's memory up to which the image column is held in memory."""
+CACHED = 8
+"""Row groups a process keeps when the column is larger than that."""
 
 
-class ParquetSource(Source):
+class ParquetSource(EncodedSource):
     """Rows of one or more parquet files, in the order of the files.
 
-    The encoded column lies in memory once (forked workers share it) and is decoded image by image. A data set
-    larger than memory belongs in a folder of image files.
+    The encoded column lies in memory once (forked workers share it) and is decoded image by image. One that is larger
+    than IN_MEMORY allows is read row group by row group when asked for, which makes each image cost a row group.
 
     Args:
         files: the parquet files; all must have the columns.
-        channels: 1 or 3.
         image_column: column of bytes, of {bytes, path} structs or of paths (relative to the file's folder);
             None: found by type and name.
         label_column: column of whole numbers or texts; None: found by name.
         labels: read the labels.
+        in_memory: bytes of the image column that may be held in memory; None: IN_MEMORY of the machine's.
     """
 
     def __init__(
         self,
         files: list[Path],
-        channels: int,
         image_column: str | None = None,
         label_column: str | None = None,
         labels: bool = False,
+        in_memory: int | None = None,
     ) -> None:
         self.files = files
-        self.channels = channels
-        schema = _open(files[0]).schema_arrow
-        self.image_column = _image_column(schema, image_column, files[0])
+        opened = [_open(file) for file in files]
+        schema = opened[0].schema_arrow
+        self.image_column = tables.image_column(schema, image_column, files[0])
+        groups = [
+            _groups(file, file_opened, self.image_column)
+            for file, file_opened in zip(files, opened, strict=True)
+        ]
+        # One entry per row group: its file, its number there, and the row it starts at.
+        self._groups = [(f, g) for f, sizes in enumerate(groups) for g in range(len(sizes))]
+        sizes = [size for file in groups for size in file]
+        self._starts = [0, *itertools.accumulate(rows for rows, _ in sizes)]
+        self._firsts = [0, *itertools.accumulate(sum(rows for rows, _ in file) for file in groups)]
+        size = sum(size for _, size in sizes)
+        self._whole = size <= (memory() * IN_MEMORY if in_memory is None else in_memory)
+        if not self._whole:
+            log.warning(
+                "the images of %s take %.1f GiB, too much for memory: each image costs reading a row group of %.1f MiB;"
+                " image files or tar archives are faster",
+                files[0],
+                size / 2**30,
+                size / len(sizes) / 2**20,
+            )
         self._column: pa.ChunkedArray | None = None
-        rows = [_open(file).metadata.num_rows for file in files]
-        self._starts = [0, *itertools.accumulate(rows)]
+        self._cache: OrderedDict[int, pa.ChunkedArray] = OrderedDict()
         if labels:
-            name = _label_column(schema, label_column, files[0])
+            name = tables.label_column(schema.names, label_column, files[0])
             values = _read(files, name)
             if values.null_count:
                 raise DataError(f"{files[0]}: column '{name}' lacks {values.null_count} labels")
             self.labels, self.class_names = encode_labels(values.to_pylist(), f"{files[0]}, column '{name}'")
-            self.class_names = self.class_names or _declared_names(schema, name)
+            self.class_names = self.class_names or tables.declared_names(schema, name)
 
     def __getstate__(self) -> dict[str, Any]:
         # A spawned worker reads the files itself, which costs less than sending the column through a pipe.
-        return self.__dict__ | {"_column": None}
+        return self.__dict__ | {"_column": None, "_cache": OrderedDict()}
 
     def __len__(self) -> int:
         return self._starts[-1]
 
     def encoded(self, i: int) -> Any:
-        """Path or buffer of image ``i``, as :func:`~anyjepa.data.decode.decode` takes it."""
-        if self._column is None:
-            self._column = _read(self.files, self.image_column)
-        cell = self._column[i]
-        if cell.is_valid and pa.types.is_struct(cell.type):
-            named = dict(cell.items())
-            cell = named["bytes"] if named["bytes"].is_valid else named.get("path", named["bytes"])
-        if not cell.is_valid:
-            raise DataError(f"cannot read image {self.identity(i)}: the row is empty")
-        if _is_text(cell.type):
-            return self.files[self._file(i)].parent / cell.as_py()
-        return cell.as_buffer()
-
-    def read(self, i: int) -> Tensor:
-        return decode(self.encoded(i), self.channels, self.identity(i))
+        try:
+            return tables.encoded_cell(self._cell(i), self.files[self._file(i)].parent)
+        except (DataError, IndexError, UnicodeDecodeError) as error:
+            raise DataError(f"cannot read image {self.identity(i)}: {error}") from error
 
     def identity(self, i: int) -> str:
         file = self._file(i)
-        return f"{self.files[file].name} row {i - self._starts[file]}"
+        return f"{self.files[file].name} row {i - self._firsts[file]}"
 
     def _file(self, i: int) -> int:
-        return bisect.bisect_right(self._starts, i) - 1
+        return bisect.bisect_right(self._firsts, i) - 1
+
+    def _cell(self, i: int) -> pa.Scalar:
+        if self._whole:
+            if self._column is None:
+                self._column = _read(self.files, self.image_column)
+            return self._column[i]
+        group = bisect.bisect_right(self._starts, i) - 1
+        if group not in self._cache:
+            file, number = self._groups[group]
+            self._cache[group] = _read([self.files[file]], self.image_column, number)
+            if len(self._cache) > CACHED:
+                self._cache.popitem(last=False)
+        self._cache.move_to_end(group)
+        return self._cache[group][i - self._starts[group]]
+
+
+# Arrow raises these on torn or malicious files; RuntimeError and UnicodeDecodeError come from its bindings.
+_BROKEN = (pa.ArrowException, OSError, MemoryError, OverflowError, ValueError, RuntimeError, KeyError)
 
 
 def _open(file: Path) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(file)
-    except (pa.ArrowException, OSError) as error:
+        return pq.ParquetFile(regular(file))
+    except DataError:
+        raise
+    except _BROKEN as error:
         raise DataError(f"{file} is not a whole parquet file: {error}") from error
 
 
-def _read(files: list[Path], column: str) -> pa.ChunkedArray:
+def _groups(path: Path, file: pq.ParquetFile, column: str) -> list[tuple[int, int]]:
+    """Rows, and bytes of the column when read, of each row group.
+
+    Raises:
+        DataError: more rows than the file has bytes, which is a lie or nothing but empty rows.
+    """
+    found = []
+    try:
+        for number in range(file.metadata.num_row_groups):
+            group = file.metadata.row_group(number)
+            parts = [group.column(j) for j in range(group.num_columns)]
+            mine = [part for part in parts if f"{part.path_in_schema}.".startswith(f"{column}.")]
+            found.append((group.num_rows, sum(part.total_uncompressed_size for part in mine)))
+    except _BROKEN as error:
+        raise DataError(f"{path} is not a whole parquet file: {error}") from error
+    rows, size = sum(rows for rows, _ in found), path.stat().st_size
+    if rows > size or min((n for pair in found for n in pair), default=0) < 0:
+        raise DataError(f"{path} claims {rows} rows in {size} bytes")
+    return found
+
+
+def _read(files: list[Path], column: str, group: int | None = None) -> pa.ChunkedArray:
     chunks: list[pa.Array] = []
-    for file in files:
+    for path in files:
         try:
-            chunks += _open(file).read(columns=[column]).column(column).chunks
-        except (KeyError, pa.ArrowException, OSError) as error:
-            raise DataError(f"{file}: cannot read column '{column}': {error}") from error
+            file = _open(path)
+            groups = range(file.metadata.num_row_groups) if group is None else [group]
+            chunks += file.read_row_groups(list(groups), columns=[column]).column(column).chunks
+        except DataError:
+            raise
+        except _BROKEN as error:
+            raise DataError(f"{path}: cannot read column '{column}': {error}") from error
     kinds = sorted({str(chunk.type) for chunk in chunks})
     if len(kinds) > 1:
         raise DataError(f"column '{column}' has different types in different files: {', '.join(kinds)}")
     return pa.chunked_array(chunks, None if chunks else pa.binary())
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
-
-
-def _is_image(kind: pa.DataType) -> bool:
-    if pa.types.is_struct(kind):
-        return any(field.name == "bytes" and _is_image(field.type) for field in kind)
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
-
-
-def _image_column(schema: pa.Schema, given: str | None, file: Path) -> str:
-    names = schema.names
-    binary = [name for name in names if _is_image(schema.field(name).type)]
-    text = [name for name in names if _is_text(schema.field(name).type)]
-    if given is not None:
-        if given not in binary + text:
-            raise DataError(f"{file}: no column '{given}' of images: {nearest(given, binary + text)}")
-        return given
-    named = [name for name in IMAGE_NAMES if name in binary]
-    if named or len(binary) == 1:
-        return (named or binary)[0]
-    paths = [name for name in IMAGE_NAMES if name in text]
-    if paths and not binary:
-        return paths[0]
-    raise DataError(
-        f"{file}: which column holds the images? Expected bytes, {{bytes, path}} or paths in a column named"
-        f" one of {', '.join(IMAGE_NAMES)}; name yours with image_column. Columns: {', '.join(names)}"
-    )
-
-
-def _label_column(schema: pa.Schema, given: str | None, file: Path) -> str:
-    if given is not None and given not in schema.names:
-        raise DataError(f"{file}: no column '{given}': {nearest(given, schema.names)}")
-    found = [given] if given is not None else [name for name in LABEL_NAMES if name in schema.names]
-    if not found:
-        raise DataError(
-            f"{file}: labels were asked for, but no column is named {', '.join(LABEL_NAMES)}; name it with"
-            f" label_column. Columns: {', '.join(schema.names)}"
-        )
-    return found[0]
-
-
-def _declared_names(schema: pa.Schema, column: str) -> tuple[str, ...] | None:
-    """Class names that the Hugging Face `datasets` library writes into the schema, if there are any."""
-    try:
-        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-        return tuple(str(name) for name in features[column]["names"])
-    except (KeyError, TypeError, ValueError):
-        return None

@@ -20,8 +20,10 @@ from anyjepa.training.tensorfile import write_bytes
 
 INFO = "run.json"
 CONFIG = "config.yaml"
+BROKEN = "broken.txt"
+"""The samples that could not be read; those that other processes than the first met are in ``broken.rank1.txt`` and so on."""
 _RUN = (CONFIG, "log.jsonl", "log.csv", FOLDER)
-_OWN = (*_RUN, INFO, "tensorboard", "wandb")
+_OWN = (*_RUN, INFO, BROKEN, "tensorboard", "wandb")
 _RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
 
 
@@ -40,7 +42,7 @@ def prepare(run: Path, overwrite: bool) -> None:
         raise ConfigError(f"{run} is a file: name a directory for the run")
     if not overwrite and any((run / name).exists() for name in _RUN):
         raise ConfigError(f"{run} already holds a run: resume it, name another directory, or set overwrite")
-    for path in (run / name for name in _OWN):
+    for path in [*(run / name for name in _OWN), *run.glob("broken.rank*.txt")]:
         if path.is_dir():
             shutil.rmtree(path)
         else:
