@@ -66,7 +66,7 @@ def compared(runs, data, tmp_path_factory):
 
 def test_runs_of_any_size_stand_in_one_table(runs, compared):
     result, out = compared
-    a, b, c = runs
+    a, _, c = runs
     rows = [(r.features, r.run, r.labels) for r in result.rows]
     every = [("pretrained", run) for run in runs] + [("untrained", a), ("untrained", c)]
     every += [("raw", a), ("raw", c)]
