@@ -54,7 +54,9 @@ def test_the_probes_rank_as_they_should(runs, tmp_path):
         row = probe(config.out, TRAIN, TEST, **options).row("pretrained")
         for name in probes:
             scores[name].append(row.score(name).mean)
-        row = probe(config.out, TRAIN, TEST, **options | dict(probes=("ridge",), per_class=5)).row("pretrained")
+        row = probe(config.out, TRAIN, TEST, **options | dict(probes=("ridge",), per_class=5)).row(
+            "pretrained"
+        )
         few.append(row.score("ridge").mean)
     means = {name: float(np.mean(values)) for name, values in scores.items()}
     print(f"scores: {means}, ridge with 5 labels per class: {few}")

@@ -130,30 +130,37 @@ def fit_finetune(
     mean, scale = _pooled_moments(method.eval(), samples.whole(np.sort(some)).to(device), encoder)
     levels = parameter_levels(method, samples.whole(some[:1]).to(device), encoder)
 
-    head = nn.Linear(len(mean), target.outputs, device=device)
-    nn.init.zeros_(head.weight)
-    nn.init.zeros_(head.bias)
-    tuned = FinetunedProbe(method, head, mean, scale, target, encoder)
-    optimizer = torch.optim.AdamW(_groups(method, head, levels, config), betas=(0.9, 0.999))
-    steps = config.steps(len(positions))
-    schedule = OptimConfig(steps=steps, warmup_steps=steps // 10, start_lr=0.0, lr=1.0, final_lr=0.0)
-    trained = [p for group in optimizer.param_groups for p in group["params"]]
-    size = min(config.batch_size, len(positions))
-    method.train()
-    for step in range(steps):
-        rows = _rows(len(positions), size, step, seed)
-        images = samples.draw(step, positions[rows], derive_seed(seed, "evaluation/finetune"))
-        loss = target.losses(tuned.outputs(images.to(device)), encoded[rows].to(device)).mean()
-        for group in optimizer.param_groups:
-            group["lr"] = group["share"] * learning_rate(schedule, step + 1)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(trained, config.clip)
-        optimizer.step()
-        if progress is not None:
-            progress(step + 1, steps)
+    with torch.random.fork_rng(devices=[]):
+        # Only for what a method draws itself, stochastic depth say.
+        torch.manual_seed(derive_seed(seed, "evaluation/finetune"))
+        head = nn.Linear(len(mean), target.outputs, device=device)
+        nn.init.zeros_(head.weight)
+        nn.init.zeros_(head.bias)
+        tuned = FinetunedProbe(method, head, mean, scale, target, encoder)
+        optimizer = torch.optim.AdamW(_groups(method, head, levels, config))
+        steps = config.steps(len(positions))
+        size = min(config.batch_size, len(positions))
+        method.train()
+        for step in range(steps):
+            rows = _rows(len(positions), size, step, seed)
+            images = samples.draw(step, positions[rows], derive_seed(seed, "evaluation/crops"))
+            loss = target.losses(tuned.outputs(images.to(device)), encoded[rows].to(device)).mean()
+            _update(optimizer, loss, step, steps, config.clip)
+            if progress is not None:
+                progress(step + 1, steps)
     method.eval()
     return tuned
+
+
+def _update(optimizer: torch.optim.Optimizer, loss: Tensor, step: int, steps: int, clip: float) -> None:
+    """One step, its learning rates after a warm-up on a cosine down to 0."""
+    schedule = OptimConfig(steps=steps, warmup_steps=steps // 10, start_lr=0.0, lr=1.0, final_lr=0.0)
+    for group in optimizer.param_groups:
+        group["lr"] = group["share"] * learning_rate(schedule, step + 1)
+    optimizer.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], clip)
+    optimizer.step()
 
 
 def parameter_levels(method: Method, images: Tensor, encoder: str) -> dict[str, int]:

@@ -74,7 +74,7 @@ class Fits:
         known: Labels,
         outside: Int[np.ndarray, "m"],
         seed: int,
-    ) -> Labels:
+    ) -> Int[np.ndarray, "m"] | Float[np.ndarray, "m"]:
         """Classes or values for the test samples.
 
         Args:

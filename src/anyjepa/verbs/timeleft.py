@@ -16,18 +16,20 @@ class TimeLeft:
     """
 
     def __init__(self, gap: float = 30.0) -> None:
-        self._gap, self._what = gap, ""
-        self._started = self._shown = time.monotonic()
+        self._gap, self._shown = gap, time.monotonic()
+        self._counts: dict[str, tuple[float, int]] = {}
 
     def __call__(self, what: str, done: int, total: int) -> None:
         """``done`` of ``total`` parts of ``what`` are done."""
         now, terminal = time.monotonic(), sys.stderr.isatty()
-        if what != self._what:
-            self._what, self._started = what, now
+        started, before = self._counts.get(what, (now, done))
+        # What counts from the beginning again is done once more.
+        started = now if done < before else started
+        self._counts[what] = (started, done)
         if now - self._shown < (0.1 if terminal else self._gap) and (done < total or not terminal):
             return
         self._shown = now
-        left = (now - self._started) / max(1, done) * (total - done)
+        left = (now - started) / max(1, done) * (total - done)
         line = f"{what} {done}/{total}, {_clock(left)} left" if done < total else f"{what} {done}/{total}"
         if terminal:
             print(f"\r\x1b[K{line}", end="\n" if done >= total else "", file=sys.stderr, flush=True)
