@@ -79,8 +79,9 @@ def test_the_table_states_the_protocol(result):
 
 def test_the_result_survives_json(run, result):
     assert ProbeResult.from_json(result.to_json()) == result == ProbeResult.load(run)
-    row = json.loads((run / "probe.json").read_text())["rows"][0]
-    assert row["knn_mean"] == pytest.approx(np.mean(row["knn"]))
+    score = json.loads((run / "probe.json").read_text())["rows"][0]["scores"][0]
+    assert score["probe"] == "knn" and score["mean"] == pytest.approx(np.mean(score["values"]))
+    assert score["std"] == pytest.approx(np.std(score["values"], ddof=1))
     with pytest.raises(DataError, match="not the result"):
         ProbeResult.from_json('{"rows": 3}')
     with pytest.raises(DataError, match="run a probe first"):
@@ -226,7 +227,11 @@ def test_the_verdict_is_honest_both_ways(result):
     from anyjepa.demo import verdict
 
     def scored(features, value):
-        return replace(result.row(features), linear=(value, value))
+        scores = tuple(
+            replace(s, values=(value, value)) if s.probe == "linear" else s
+            for s in result.row(features).scores
+        )
+        return replace(result.row(features), scores=scores)
 
     worse = replace(result, rows=(scored("pretrained", 0.5), scored("untrained", 0.6), scored("raw", 0.2)))
     assert "10.0 points worse than the same encoder untrained" in verdict(worse)

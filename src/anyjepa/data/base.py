@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int, Shaped
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from anyjepa.data.decode import decode
@@ -19,12 +19,13 @@ class Source(ABC):
 
     Attributes:
         channels: C, the same for every image.
-        labels: (N,) class of each image; None when labels are absent or were not asked for.
+        labels: (N,) class of each image, or a measured value when they are fractions; None when labels are absent or were
+            not asked for.
         class_names: name of each class in the order of its number, where the source knows names.
     """
 
     channels: int
-    labels: Int[np.ndarray, "N"] | None = None
+    labels: Int[np.ndarray, "N"] | Float[np.ndarray, "N"] | None = None
     class_names: tuple[str, ...] | None = None
 
     @abstractmethod
@@ -39,9 +40,9 @@ class Source(ABC):
     def identity(self, i: int) -> str:
         """A name of image ``i`` by which a person finds it: its path, or its row in a file."""
 
-    def label(self, i: int) -> int | None:
-        """Class of image ``i``, or None without labels."""
-        return None if self.labels is None else int(self.labels[i])
+    def label(self, i: int) -> int | float | None:
+        """Class or measured value of image ``i``, or None without labels."""
+        return None if self.labels is None else self.labels[i].item()
 
     @property
     def classes(self) -> int | None:
@@ -94,11 +95,13 @@ class Subset(Source):
 
 def encode_labels(
     values: Sequence[Any] | np.ndarray, where: str
-) -> tuple[Int[np.ndarray, "N"], tuple[str, ...] | None]:
+) -> tuple[Int[np.ndarray, "N"] | Float[np.ndarray, "N"], tuple[str, ...] | None]:
     """Labels as numbers, and the class names when they were text (numbered in sorted order).
 
+    Classes are whole numbers; floats that are not all whole are measured values and stay floats.
+
     Args:
-        values: N integers, whole floats, booleans or strings.
+        values: N integers, floats, booleans or strings.
         where: what they are, for the error.
 
     Raises:
@@ -109,10 +112,14 @@ def encode_labels(
         names, numbers = np.unique(array.astype(str), return_inverse=True)
         return numbers.astype(np.int64), tuple(names.tolist())
     if array.ndim == 1 and array.dtype.kind in "biuf":
-        whole = np.isfinite(array).all() and (array == np.floor(array)).all()
-        if whole:
-            return array.astype(np.int64), None
+        missing = int((~np.isfinite(array)).sum())
+        if missing:
+            raise DataError(
+                f"{where}: {missing} of {len(array)} labels are not finite (NaN or infinite): leave those samples out"
+            )
+        whole = (array == np.floor(array)).all()
+        return array.astype(np.int64 if whole else np.float64), None
     raise DataError(
-        f"{where}: labels must be one whole number or one text per image, got {array.dtype} of shape"
+        f"{where}: labels must be one number or one text per image, got {array.dtype} of shape"
         f" {array.shape}; name another column with label_column, or go on without labels"
     )

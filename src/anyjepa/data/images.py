@@ -199,8 +199,8 @@ class Loaded:
 
     images: Float[Tensor, "B C H W"]
     """Normalised images."""
-    labels: Int[Tensor, "B"] | None
-    """Their classes; None when the source was opened without labels."""
+    labels: Int[Tensor, "B"] | Float[Tensor, "B"] | None
+    """Their classes or measured values; None when the source was opened without labels."""
     index: Int[Tensor, "B"]
     """Their indices in the source."""
 

@@ -13,9 +13,10 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from anyjepa.contract import Method
+from anyjepa.contract import Method, Representation
 from anyjepa.data import ImageDataset, load_all
 from anyjepa.errors import ConfigError, DataError, nearest
+from anyjepa.evaluation.tokens import TokenStore
 from anyjepa.randomness import derive_seed
 from anyjepa.registry import create
 
@@ -25,7 +26,10 @@ Reader = Callable[[Tensor], Tensor]
 MOST_PIXELS = 768
 """Values the raw-pixel baseline keeps of an image (16 x 16 in colour): enough to lose nothing in linear probes, and quick."""
 
-POOLINGS = ("mean",)
+POOLINGS = ("mean", "meanmax", "tokens")
+
+MOST_FLAT = 8192
+"""Values of one image up to which all its tokens can be joined to one vector."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +38,12 @@ class Features:
 
     Attributes:
         values: float32 array (n, F) of every reader, by its name.
-        labels: (n,) classes; None when the data were opened without labels.
+        labels: (n,) classes or measured values; None when the data were opened without labels.
         index: (n,) position of each image in its source.
     """
 
     values: Mapping[str, Float[np.ndarray, "n _"]]
-    labels: Int[np.ndarray, "n"] | None
+    labels: Int[np.ndarray, "n"] | Float[np.ndarray, "n"] | None
     index: Int[np.ndarray, "n"]
 
 
@@ -50,15 +54,18 @@ def encoder_reader(
     pooling: str = "mean",
     layers: Sequence[int] = (-1,),
     device: torch.device | str = "cpu",
+    store: TokenStore | None = None,
 ) -> Reader:
     """Reads pooled features of a method, which is put into eval mode on ``device``.
 
     Args:
         method: the trained, or untrained, method.
         encoder: ``"target"`` or ``"context"``.
-        pooling: ``"mean"`` over the tokens.
-        layers: blocks whose pooled features are joined, F = D * len(layers); -1 is the last one, after its norm.
+        pooling: ``"mean"`` over the tokens, ``"meanmax"`` (mean and maximum, joined), or ``"tokens"`` (all tokens joined to
+            one vector of at most 8192 values).
+        layers: blocks whose features are joined, F = D * len(layers) for the mean; -1 is the last one, after its norm.
         device: where to compute.
+        store: keeps the tokens (B, N, D * len(layers)) of the same forward passes, in the order they are read.
 
     Raises:
         ConfigError: an unknown pooling, or no layers.
@@ -72,14 +79,30 @@ def encoder_reader(
     def read(images: Tensor) -> Tensor:
         images = images.to(device)
         try:
-            pooled = [method.encode(images, encoder=encoder, layer=layer).pooled for layer in layers]
+            found = [method.encode(images, encoder=encoder, layer=layer) for layer in layers]
         except IndexError:
             raise ConfigError(
                 f"layers={tuple(layers)} are not all in the encoder: -1 is its last block"
             ) from None
-        return torch.cat(pooled, dim=1)
+        if store is not None:
+            store.add(torch.cat([each.tokens for each in found], dim=2))
+        return torch.cat([_pool(each, pooling) for each in found], dim=1)
 
     return read
+
+
+def _pool(found: Representation, pooling: str) -> Tensor:
+    if pooling == "mean":
+        return found.pooled
+    if pooling == "meanmax":
+        return torch.cat((found.pooled, found.tokens.amax(dim=1)), dim=1)
+    n, width = found.tokens.shape[1:]
+    if n * width > MOST_FLAT:
+        raise ConfigError(
+            f"pooling=tokens would give {n} x {width} = {n * width} values per image, at most {MOST_FLAT} are taken: use "
+            "pooling=mean or meanmax, or the attentive probe, which reads all tokens"
+        )
+    return found.tokens.flatten(1)
 
 
 def untrained(method: Method, seed: int) -> Method:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
+from torch import Tensor
 
 from anyjepa.errors import ConfigError
 
@@ -31,20 +34,44 @@ def knn_predict(
         temperature: smaller: nearer neighbours count more.
         chunk: test vectors compared at once.
     """
+    classes, numbered = np.unique(labels, return_inverse=True)
+    votes_for, found = torch.from_numpy(numbered), []
+    for weights, rows in _neighbours(train, test, k, temperature, chunk):
+        votes = torch.zeros(len(rows), len(classes)).scatter_add_(1, votes_for[rows], weights)
+        found.append(votes.argmax(dim=1))
+    return classes[torch.cat(found).numpy()]
+
+
+def knn_regress(
+    train: Float[np.ndarray, "n F"],
+    labels: Float[np.ndarray, "n"],
+    test: Float[np.ndarray, "m F"],
+    *,
+    k: int = NEIGHBOURS,
+    temperature: float = TEMPERATURE,
+    chunk: int = 1024,
+) -> Float[np.ndarray, "m"]:
+    """The mean value of the ``k`` most similar training vectors, weighted as in :func:`knn_predict`."""
+    values, found = torch.from_numpy(labels).double(), []
+    for weights, rows in _neighbours(train, test, k, temperature, chunk):
+        share = weights.double() / weights.double().sum(dim=1, keepdim=True)
+        found.append((values[rows] * share).sum(dim=1))
+    return torch.cat(found).numpy()
+
+
+def _neighbours(
+    train: np.ndarray, test: np.ndarray, k: int, temperature: float, chunk: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Weights and rows of the nearest training vectors, for so many test vectors at a time."""
     if k < 1 or temperature <= 0:
         raise ConfigError(
             f"k must be at least 1 and temperature positive, got k={k}, temperature={temperature}"
         )
-    classes, numbered = np.unique(labels, return_inverse=True)
-    bank, votes_for = F.normalize(torch.from_numpy(train), dim=1), torch.from_numpy(numbered)
-    found = []
+    bank = F.normalize(torch.from_numpy(train), dim=1)
     for queries in F.normalize(torch.from_numpy(test), dim=1).split(chunk):
         similarity, rows = (queries @ bank.T).topk(min(k, len(bank)), dim=1)
         # Divided by the largest, the weights cannot overflow at small temperatures; the vote is the same.
-        weights = ((similarity - similarity[:, :1]) / temperature).exp()
-        votes = torch.zeros(len(queries), len(classes)).scatter_add_(1, votes_for[rows], weights.float())
-        found.append(votes.argmax(dim=1))
-    return classes[torch.cat(found).numpy()]
+        yield ((similarity - similarity[:, :1]) / temperature).exp().float(), rows
 
 
 def knn_accuracy(

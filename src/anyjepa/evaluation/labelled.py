@@ -10,8 +10,10 @@ from jaxtyping import Float, Int
 
 from anyjepa.data import Source
 from anyjepa.errors import DataError
+from anyjepa.evaluation.budgets import Labels
 from anyjepa.evaluation.features import Features
 from anyjepa.evaluation.splits import folds
+from anyjepa.evaluation.task import REGRESS, task_labels
 
 HELD_OUT = 5
 """One in so many labelled images is held out where there is no test set."""
@@ -23,14 +25,16 @@ class Labelled:
 
     Attributes:
         values: (n, F) of every reader, by its name.
-        labels: (n,) classes.
+        labels: (n,) classes, or measured values as floats.
+        index: (n,) where each sample is in its source.
         train_size: the samples before this one are for training, the others for the test; None: one pool, of which a fifth
             is held out.
         notes: what a reader of the scores must know.
     """
 
     values: Mapping[str, Float[np.ndarray, "n _"]]
-    labels: Int[np.ndarray, "n"]
+    labels: Int[np.ndarray, "n"] | Float[np.ndarray, "n"]
+    index: Int[np.ndarray, "n"]
     train_size: int | None = None
     notes: tuple[str, ...] = ()
 
@@ -39,12 +43,21 @@ class Labelled:
         everything = np.arange(len(self.labels))
         if self.train_size is not None:
             return everything[: self.train_size], everything[self.train_size :]
-        held = folds(self.labels, HELD_OUT, seed) == 0
+        held = folds(strata(self.labels), HELD_OUT, seed) == 0
         return everything[~held], everything[held]
 
 
+def strata(labels: Labels) -> Int[np.ndarray, "n"]:
+    """What folds are stratified by: the classes; nothing for measured values."""
+    return np.zeros(len(labels), np.int64) if labels.dtype.kind == "f" else labels
+
+
 def join(
-    train: Features, train_source: Source, test: Features | None, test_source: Source | None
+    train: Features,
+    train_source: Source,
+    test: Features | None,
+    test_source: Source | None,
+    task: str | None = None,
 ) -> Labelled:
     """Training and test features as one, with classes numbered alike.
 
@@ -52,35 +65,55 @@ def join(
 
     Raises:
         DataError: there are no labels, or only one class, or none of the test classes occurs in training.
+        ConfigError: the task is not one for these labels.
     """
     labels = _labels(train, "the training data")
+    truth = None if test is None else _labels(test, "the test data")
+    # Measured values that happen to be whole in one of the two are still measured values.
+    if task is None and any(part is not None and part.dtype.kind == "f" for part in (labels, truth)):
+        task = REGRESS
+    kind, labels = task_labels(labels, task, train_source.class_names is not None)
     if len(np.unique(labels)) < 2:
-        only = _name(train_source, int(labels[0]))
+        if kind == REGRESS:
+            raise DataError(f"a probe needs different values, all {len(labels)} labels are {labels[0]}")
         raise DataError(
-            f"a probe needs at least two classes, all {len(labels)} labelled images are of class {only}"
+            f"a probe needs at least two classes, all {len(labels)} labelled images are of class "
+            f"{_name(train_source, int(labels[0]))}"
         )
-    if test is None:
-        return Labelled(
-            train.values, labels, notes=("no test set was given: a fifth of the labelled images is held out",)
-        )
+    if test is None or truth is None:
+        note = "no test set was given: a fifth of the labelled images is held out, another one for each seed"
+        return Labelled(train.values, labels, train.index, notes=(note,))
     assert test_source is not None
-    truth = _renumbered(_labels(test, "the test data"), train_source, test_source)
+    _, truth = task_labels(truth, kind, test_source.class_names is not None)
+    notes: tuple[str, ...] = ()
+    if kind != REGRESS:
+        truth = _renumbered(truth, train_source, test_source)
+        notes = _unseen(labels, truth, train_source, test_source)
+    elif len(np.unique(truth)) < 2:
+        raise DataError(f"R2 needs different values in the test data, all {len(truth)} labels are {truth[0]}")
+    values = {name: np.concatenate((train.values[name], test.values[name])) for name in train.values}
+    index = np.concatenate((train.index, test.index))
+    return Labelled(values, np.concatenate((labels, truth)), index, len(labels), notes)
+
+
+def _unseen(
+    labels: Int[np.ndarray, "n"], truth: Int[np.ndarray, "m"], train: Source, test: Source
+) -> tuple[str, ...]:
+    """A note when some test classes have no training label; an error when all have none."""
     seen = np.isin(truth, labels)
-    notes = []
     if not seen.any():
         raise DataError(
-            f"none of the test classes occurs in training: training has {_some(train_source)}, test has {_some(test_source)}"
+            f"none of the test classes occurs in training: training has {_some(train)}, test has {_some(test)}"
         )
-    if not seen.all():
-        unseen, every = len(np.unique(truth[~seen])), len(np.unique(truth))
-        notes.append(
-            f"{int((~seen).sum())} test images count as wrong: {unseen} of {every} test classes have no training label"
-        )
-    values = {name: np.concatenate((train.values[name], test.values[name])) for name in train.values}
-    return Labelled(values, np.concatenate((labels, truth)), len(labels), tuple(notes))
+    if seen.all():
+        return ()
+    unseen, every = len(np.unique(truth[~seen])), len(np.unique(truth))
+    return (
+        f"{int((~seen).sum())} test images count as wrong: {unseen} of {every} test classes have no training label",
+    )
 
 
-def _labels(features: Features, where: str) -> Int[np.ndarray, "n"]:
+def _labels(features: Features, where: str) -> Labels:
     if features.labels is None:
         raise DataError(
             f"{where} has no labels; give a folder with one directory per class, a .parquet file with a label column, or a "

@@ -12,6 +12,7 @@ from sklearn.linear_model import LogisticRegression
 
 from anyjepa.errors import DataError
 from anyjepa.evaluation.splits import folds
+from anyjepa.evaluation.standard import scaling
 
 STRENGTHS = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 """L2 strengths tried: the weight of |w|^2 / 2 next to the mean log loss."""
@@ -74,11 +75,7 @@ def fit_linear(
         raise DataError(
             f"a probe needs at least two classes, all {len(labels)} labels are {labels[:1].tolist()}"
         )
-    mean = features.mean(axis=0, dtype=np.float64).astype(np.float32)
-    spread = features.std(axis=0, dtype=np.float64)
-    # A feature that is constant up to rounding carries nothing; dividing by its spread would make noise of it.
-    dead = spread <= 1e-6 * np.maximum(1e-12, np.abs(features).max(axis=0))
-    scale = np.where(dead, np.inf, spread).astype(np.float32)
+    mean, scale = scaling(features)
     standard = (features - mean) / scale
 
     ordered = sorted(strengths, reverse=True)

@@ -37,6 +37,8 @@ class OnlineProbe:
         classes = 0 if dataset.source.labels is None else len(np.unique(dataset.source.labels))
         if dataset.source.labels is None or classes < 2:
             raise DataError("the data of the online probe need labels of at least two classes")
+        if dataset.source.labels.dtype.kind == "f":
+            raise DataError("the labels of the online probe must be classes, these have fractions")
         if min(samples, len(dataset)) < HELD_OUT * classes:
             raise DataError(
                 f"the online probe needs {HELD_OUT} samples for each of {classes} classes, it has {min(samples, len(dataset))}"

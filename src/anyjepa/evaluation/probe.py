@@ -1,116 +1,124 @@
-"""The question after every pretraining: is the encoder better than the same one untrained, and than the raw input?"""
+"""The question after every pretraining: is the encoder better than the same one untrained, than the raw input, than others?"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from anyjepa.config import from_dict, read_yaml
-from anyjepa.contract import Method
-from anyjepa.data import ImageConfig, ImageDataset, Source
-from anyjepa.errors import ConfigError, nearest
-from anyjepa.evaluation.features import (
-    MOST_PIXELS,
-    Features,
-    Reader,
-    encoder_reader,
-    extract,
-    pixel_reader,
-    untrained,
-)
-from anyjepa.evaluation.knn import NEIGHBOURS, TEMPERATURE, knn_accuracy
-from anyjepa.evaluation.labelled import Labelled, join
-from anyjepa.evaluation.linear import STRENGTHS, fit_linear
-from anyjepa.evaluation.result import RESULT, ProbeResult, Row
-from anyjepa.evaluation.splits import balanced
-from anyjepa.training.checkpoint import STATE, latest, load_method, read_state
-from anyjepa.training.run_dir import CONFIG, write_whole
+from anyjepa.errors import ConfigError, DataError, nearest
+from anyjepa.evaluation.attentive import AttentiveConfig
+from anyjepa.evaluation.budgets import budgets
+from anyjepa.evaluation.finetune import FinetuneConfig
+from anyjepa.evaluation.fits import DEFAULT, Fits, Progress, check_probes
+from anyjepa.evaluation.result import RESULT, ProbeResult
+from anyjepa.evaluation.rows import score_rows
+from anyjepa.evaluation.scoring import constant
+from anyjepa.evaluation.subjects import BASELINES, Subject, default_device, kinds, read
+from anyjepa.evaluation.task import CLASSIFY, REGRESS
+from anyjepa.evaluation.tokens import IN_MEMORY, TokenBudget
+from anyjepa.training.run_dir import write_whole
 
-BASELINES = ("untrained", "raw")
+ENCODERS = ("target", "context")
 
 
 def probe(
-    run: str | Path,
+    run: str | Path | Sequence[str | Path],
     train: str | Path,
     test: str | Path | None = None,
     *,
-    labels: int | Sequence[int | None] | None = None,
+    probes: Sequence[str] | None = None,
+    task: str | None = None,
+    labels: int | str | Sequence[int | str | None] | None = None,
+    per_class: int | Sequence[int] | None = None,
     seeds: Sequence[int] = (0,),
     encoder: str = "target",
     pooling: str = "mean",
     layers: Sequence[int] = (-1,),
     baselines: Sequence[str] = BASELINES,
+    image_column: str | None = None,
     label_column: str | None = None,
+    attentive: AttentiveConfig | None = None,
+    finetune: FinetuneConfig | None = None,
+    token_memory: int = IN_MEMORY,
     batch_size: int = 256,
     device: str | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    out: str | Path | None = None,
+    progress: Progress | None = None,
 ) -> ProbeResult:
-    """Scores frozen features of a run by nearest neighbours and by a linear probe, and writes ``RUN/probe.json``.
+    """Scores what runs have learned, beside the same encoders untrained and the raw pixels, on labelled data.
 
-    Test labels are used for the final score alone; everything that is chosen is chosen on training labels.
+    The result is written to ``RUN/probe.json``; that of several runs to ``out`` alone. Test labels are used for the final
+    score only; everything that is chosen is chosen on training labels.
 
     Args:
-        run: directory of a run or of one of its checkpoints.
-        train: labelled images; see :func:`anyjepa.data.open_source`.
+        run: directory of a run or of one of its checkpoints; several: all are scored on the same labels, samples and seeds.
+        train: labelled images; see :func:`anyjepa.data.open_source`. Labels with fractions are measured values.
         test: labelled images for the score; None: a fifth of ``train`` is held out, stratified, another one for each seed.
-        labels: training labels to use, as many of each class; several numbers: rows for each; None: all.
-        seeds: of the split, the label choice, the validation folds and the untrained encoder.
-        encoder: ``"target"`` or ``"context"``.
-        pooling: ``"mean"``.
-        layers: blocks whose pooled features are joined.
+        probes: of ``"knn"``, ``"linear"``, ``"ridge"``, ``"attentive"``, ``"finetune"``; None: kNN and linear, for measured
+            values kNN and ridge.
+        task: ``"classify"`` or ``"regress"``; None: by the kind of the labels.
+        labels: training labels to use, as many of each class: a number, a share like ``"10%"``, or ``"all"``; several: rows
+            for each; None: all.
+        per_class: so many labels of every class; several: rows for each. Added to ``labels``.
+        seeds: of the split, the label choice, the validation folds, the probes and the untrained encoder.
+        encoder: ``"target"``, ``"context"`` or ``"both"``.
+        pooling: ``"mean"``, ``"meanmax"`` or ``"tokens"``.
+        layers: blocks whose features are joined.
         baselines: of ``"untrained"`` (the same config with fresh weights) and ``"raw"`` (the pixels).
-        label_column: column of the labels in parquet files; None: as in the run, or found.
+        image_column, label_column: columns in parquet files; None: as in the run, or found.
+        attentive, finetune: how those probes are trained.
+        token_memory: bytes of tokens the attentive probe keeps in memory; more go to a temporary file.
         batch_size: images per forward pass.
         device: None: a GPU where there is one.
-        progress: called with (images done, images in all) while features are read.
+        out: a file to write the result to as well.
+        progress: called with (what is done, parts done, parts in all).
 
     Raises:
-        DataError: no labels, one class only, or no test class that was seen in training.
+        DataError: no labels, one class only, no test class that was seen in training, or the result cannot be written.
         ConfigError: an impossible setting.
         CheckpointError: there is nothing to load.
     """
-    for name in baselines:
-        if name not in BASELINES:
-            raise ConfigError(f"unknown baseline '{name}': {nearest(name, BASELINES)}")
-    if not seeds:
-        raise ConfigError("seeds is empty: give at least one")
-    method = load_method(run)
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-
-    def reads(model: Method) -> Reader:
-        return encoder_reader(model, encoder=encoder, pooling=pooling, layers=layers, device=device)
-
-    readers: dict[str, Reader] = {"pretrained": reads(method)}
-    if "untrained" in baselines:
-        readers |= {f"untrained {seed}": reads(untrained(method, seed)) for seed in seeds}
-    if "raw" in baselines:
-        readers["raw"] = pixel_reader(method.input_shape())
-
-    config = replace(_image_config(Path(run)), limit=None)
-    if label_column is not None:
-        config = replace(config, label_column=label_column)
-
-    def load(path: str | Path) -> tuple[Features, Source]:
-        size = method.input_shape()[1:]
-        dataset = ImageDataset.open(path, config, size=(size[0], size[1]), labels=True)
-        return extract(readers, dataset, batch_size=batch_size, progress=progress), dataset.source
-
-    data = join(*load(train), *((None, None) if test is None else load(test)))
-    budgets = list(labels) if isinstance(labels, Sequence) else [labels]
-    rows = [
-        _score(data, name, budget, seeds)
-        for budget in budgets
-        for name in ("pretrained", *(n for n in BASELINES if n in baselines))
-    ]
+    runs = [run] if isinstance(run, str | Path) else list(run)
+    asked = budgets(labels, per_class)
+    check_probes(probes, task)
+    encoders = _encoders(encoder)
+    if not seeds or not runs:
+        raise ConfigError(f"{'runs' if not runs else 'seeds'} is empty: give at least one")
+    if len(set(map(str, runs))) < len(runs):
+        raise ConfigError(f"a run is named twice: {', '.join(map(str, runs))}")
+    if out is not None and (Path(out).is_dir() or not Path(out).absolute().parent.is_dir()):
+        raise ConfigError(f"out={out} must be a file in a directory that exists")
+    device = default_device(device)
+    subjects = [Subject.load(each, image_column=image_column, label_column=label_column) for each in runs]
+    rows = kinds(subjects, encoders, baselines)
+    wanted = "attentive" in (probes or ())
+    material = read(
+        rows,
+        train,
+        test,
+        task=task,
+        seeds=seeds,
+        pooling=pooling,
+        layers=layers,
+        tokens=TokenBudget(token_memory) if wanted else None,
+        batch_size=batch_size,
+        device=device,
+        progress=progress,
+    )
+    data = material.data
+    kind = REGRESS if data.labels.dtype.kind == "f" else CLASSIFY
+    chosen = tuple(DEFAULT[kind] if probes is None else dict.fromkeys(probes))
+    check_probes(chosen, kind)
+    fits = Fits(attentive or AttentiveConfig(), finetune or FinetuneConfig(), device, progress)
+    scored, comparisons = score_rows(material, rows, asked, chosen, seeds, fits, len(runs) > 1)
     inside, outside = data.split(seeds[0])
-    truth = data.labels[outside]
     result = ProbeResult(
-        run=str(run),
-        method=method.name,
+        runs=tuple(map(str, runs)),
+        methods=tuple(subject.method.name for subject in subjects),
+        shapes=tuple(subject.method.input_shape() for subject in subjects),
+        task=kind,
         encoder=encoder,
         pooling=pooling,
         layers=tuple(layers),
@@ -118,52 +126,45 @@ def probe(
         test=str(train if test is None else test),
         train_size=len(inside),
         test_size=len(outside),
-        classes=len(np.unique(data.labels[inside])),
-        chance=float(np.unique(truth, return_counts=True)[1].max() / len(truth)),
+        classes=0 if kind == REGRESS else len(np.unique(data.labels[inside])),
+        chance=constant(kind, data.labels[outside]),
         seeds=tuple(seeds),
-        protocol=_protocol("raw" in baselines),
+        protocol=(*fits.protocol(chosen, kind, "raw" in baselines), *_statistics(kind, seeds, comparisons)),
         notes=data.notes,
-        rows=tuple(rows),
+        rows=scored,
+        comparisons=comparisons,
     )
-    write_whole(Path(run) / RESULT, result.to_json())
+    if len(runs) == 1:
+        _write(Path(runs[0]) / RESULT, result)
+    if out is not None:
+        _write(Path(out), result)
     return result
 
 
-def _score(data: Labelled, name: str, budget: int | None, seeds: Sequence[int]) -> Row:
-    """One row: the same features scored with each seed."""
-    knn, linear, used, dims = [], [], 0, 0
-    for seed in seeds:
-        values = data.values[f"untrained {seed}" if name == "untrained" else name]
-        inside, outside = data.split(seed)
-        if budget is not None:
-            inside = inside[balanced(data.labels[inside], budget, seed)]
-        known, classes, asked, truth = (
-            values[inside],
-            data.labels[inside],
-            values[outside],
-            data.labels[outside],
-        )
-        knn.append(knn_accuracy(known, classes, asked, truth))
-        linear.append(fit_linear(known, classes, seed=seed).accuracy(asked, truth))
-        used, dims = len(inside), values.shape[1]
-    return Row(name, used, dims, tuple(knn), tuple(linear))
+def _encoders(encoder: str) -> tuple[str, ...]:
+    if encoder not in (*ENCODERS, "both"):
+        raise ConfigError(f"unknown encoder '{encoder}': {nearest(encoder, (*ENCODERS, 'both'))}")
+    return ENCODERS if encoder == "both" else (encoder,)
 
 
-def _protocol(raw: bool) -> tuple[str, ...]:
+def _statistics(kind: str, seeds: Sequence[int], comparisons: Sequence[object]) -> tuple[str, ...]:
+    many = "mean ± standard deviation over seeds" if len(seeds) > 1 else "one seed"
+    how = "Wilson" if kind == CLASSIFY else "bootstrap over test samples"
     lines = [
-        f"kNN: {NEIGHBOURS} neighbours (all, when there are fewer labels), cosine similarity, vote at temperature {TEMPERATURE}",
-        "linear: logistic regression on standardised features, its L2 strength chosen among "
-        f"{len(STRENGTHS)} on held-out training labels, fitted again on all",
+        f"seeds {', '.join(map(str, seeds))} for split, choice of labels, validation, probes and untrained encoder",
+        f"scores: {many}; in brackets the 95 % interval for other test samples ({how})",
     ]
-    if raw:
+    if comparisons:
         lines.append(
-            f"raw: the pixels the encoder sees, averaged over areas down to at most {MOST_PIXELS} values"
+            "differences: 95 % interval and p value of a paired bootstrap over the same test samples, p corrected for their "
+            "number (Holm). A run is one draw of pretraining: other pretraining seeds may differ by more"
         )
     return tuple(lines)
 
 
-def _image_config(path: Path) -> ImageConfig:
-    """How the run's images became batches; the defaults where it does not say."""
-    checkpoint = path if (path / STATE).is_file() else latest(path)
-    config = read_yaml(path / CONFIG) if checkpoint is None else read_state(checkpoint).config
-    return from_dict(ImageConfig, dict(config.get("images") or {}))
+def _write(file: Path, result: ProbeResult) -> None:
+    try:
+        write_whole(file, result.to_json())
+    except OSError as error:
+        # The work is done: what was found must not be lost with the file.
+        raise DataError(f"cannot write {file} ({error.strerror}); the result was:\n{result}") from error

@@ -1,38 +1,67 @@
-"""``anyjepa probe RUN --data PATH``"""
+"""``anyjepa probe RUN [RUN ...] --data PATH``"""
 
 from __future__ import annotations
 
 import argparse
 from typing import Any
 
-from anyjepa.verbs.count import count
+from anyjepa.verbs.timeleft import TimeLeft
 
-HELP = "score the representations of a run on labelled data"
+HELP = "score the representations of one or more runs on labelled data"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """The run, the labelled data and the protocol."""
-    parser.add_argument("run", help="directory of a run or of one of its checkpoints")
-    parser.add_argument("--data", required=True, help="labelled data to fit the probes on")
-    parser.add_argument(
-        "--test", help="labelled data for the score; without it a fifth of --data is held out"
+    """The runs, the labelled data and the protocol."""
+    add = parser.add_argument
+    add("run", nargs="+", help="directory of a run or of one of its checkpoints; several are compared")
+    add("--data", required=True, help="labelled data to fit the probes on")
+    add("--test", help="labelled data for the score; without it a fifth of --data is held out")
+    add(
+        "--probes",
+        nargs="+",
+        help="of knn linear ridge attentive finetune; default knn linear, for measured values knn ridge",
     )
-    parser.add_argument("--labels", type=int, help="use that many labels, as many of each class; default all")
-    parser.add_argument(
-        "--seeds", type=int, nargs="+", default=[0], help="seeds of splits, label choice and baseline"
+    add("--task", choices=("classify", "regress"), help="what the labels are; default by their kind")
+    add(
+        "--labels",
+        nargs="+",
+        help="training labels to use, as many of each class: numbers, shares like 10%%, all; default all",
     )
-    parser.add_argument(
-        "--encoder", choices=("target", "context"), default="target", help="which encoder to read"
+    add("--per-class", type=int, nargs="+", help="so many labels of every class")
+    add(
+        "--seeds", type=int, nargs="+", default=[0], help="seeds of splits, label choice, probes and baseline"
     )
-    parser.add_argument(
-        "--layers", type=int, nargs="+", default=[-1], help="blocks whose pooled features are joined"
+    add("--encoder", choices=("target", "context", "both"), default="target", help="which encoder to read")
+    add(
+        "--pooling",
+        choices=("mean", "meanmax", "tokens"),
+        default="mean",
+        help="how tokens become one vector",
     )
-    parser.add_argument("--batch-size", type=int, default=256, help="images per forward pass")
+    add("--layers", type=int, nargs="+", default=[-1], help="blocks whose features are joined")
+    add("--label-column", help="column of the labels in parquet files")
+    add("--image-column", help="column of the images in parquet files")
+    add("--batch-size", type=int, default=256, help="images per forward pass")
+    add("--device", help="where to compute; default a GPU where there is one")
+    add("--finetune-steps", type=int, help="steps of the finetune probe; default by the number of labels")
+    add("--out", help="a JSON file for the result; that of one run is written to RUN/probe.json anyway")
+    add("--markdown", action="store_true", help="print the table in Markdown")
 
 
-def run(run: str, data: str, test: str | None, **options: Any) -> int:
+def run(
+    run: list[str],
+    data: str,
+    test: str | None,
+    markdown: bool,
+    finetune_steps: int | None,
+    **options: Any,
+) -> int:
     """Probe, and print the scores."""
+    from anyjepa.evaluation.finetune import FinetuneConfig
     from anyjepa.evaluation.probe import probe
 
-    print(probe(run, data, test, progress=count, **options))
+    if finetune_steps is not None:
+        options["finetune"] = FinetuneConfig(min_steps=finetune_steps, max_steps=finetune_steps)
+    result = probe(run, data, test, progress=TimeLeft(), **options)
+    print(result.markdown() if markdown else result)
     return 0

@@ -1,0 +1,38 @@
+"""The labelled images behind the features, for the probe that trains the encoder as well."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from anyjepa.data import ImageDataset
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Images under the positions of the features: training samples first.
+
+    Attributes:
+        train, test: the data sets; the same one where no test set was given.
+        index: (n,) where each sample is in its data set.
+        train_size: positions before this one are of ``train``, the others of ``test``; None: all are of ``train``.
+    """
+
+    train: ImageDataset
+    test: ImageDataset | None
+    index: Int[np.ndarray, "n"]
+    train_size: int | None
+
+    def draw(self, step: int, positions: np.ndarray, seed: int) -> Float[Tensor, "B C H W"]:
+        """Random crops of training samples, as in pretraining."""
+        return self.train.draw(step, self.index[positions], seed)
+
+    def whole(self, positions: np.ndarray) -> Float[Tensor, "B C H W"]:
+        """The middle of each image, as features are read from it; all training or all test samples."""
+        tests = self.train_size is not None and len(positions) > 0 and positions[0] >= self.train_size
+        dataset = self.test if tests else self.train
+        assert dataset is not None
+        return dataset.evaluation_images(self.index[positions])
