@@ -7,13 +7,15 @@ import sys
 from collections.abc import Sequence
 
 from anyjepa.errors import AnyjepaError
-from anyjepa.verbs import demo, doctor, methods, pretrain, probe, resume
+from anyjepa.verbs import demo, doctor, embed, methods, pretrain, probe, resume, search
 
 VERBS = {
     "pretrain": pretrain,
     "resume": resume,
     "doctor": doctor,
     "probe": probe,
+    "embed": embed,
+    "search": search,
     "methods": methods,
     "demo": demo,
 }
@@ -24,6 +26,8 @@ examples:
   anyjepa resume runs/photos
   anyjepa doctor runs/photos
   anyjepa probe runs/photos --data labelled/ --test held-out/
+  anyjepa embed runs/photos --data photos/ --out photos.parquet
+  anyjepa search photos.parquet --query new.jpg
   anyjepa pretrain ijepa --help        every option, with its source in the paper
   anyjepa pretrain ijepa --print_config > mine.yaml; anyjepa pretrain --config mine.yaml --data photos/
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import itertools
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ class ParquetSource(Source):
         labels: bool = False,
     ) -> None:
         self.files = files
+        self._names = _distinct_names(files)
         self.channels = channels
         schema = _open(files[0]).schema_arrow
         self.image_column = _image_column(schema, image_column, files[0])
@@ -86,10 +88,19 @@ class ParquetSource(Source):
 
     def identity(self, i: int) -> str:
         file = self._file(i)
-        return f"{self.files[file].name} row {i - self._starts[file]}"
+        return f"{self._names[file]} row {i - self._starts[file]}"
 
     def _file(self, i: int) -> int:
         return bisect.bisect_right(self._starts, i) - 1
+
+
+def _distinct_names(files: list[Path]) -> list[str]:
+    """Names of the files; with their folders where two have the same name."""
+    names = [file.name for file in files]
+    if len(set(names)) == len(names):
+        return names
+    above = Path(os.path.commonpath([file.parent for file in files]))
+    return [file.relative_to(above).as_posix() for file in files]
 
 
 def _open(file: Path) -> pq.ParquetFile:
