@@ -17,6 +17,7 @@ from anyjepa.contract import Batch, Layout, Masks, Method, Output, Representatio
 from anyjepa.registry import create, names
 
 if TYPE_CHECKING:
+    from anyjepa.embedding import Embedder, embed
     from anyjepa.evaluation.probe import probe
     from anyjepa.pretraining import pretrain, resume
     from anyjepa.training import RunConfig
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "Batch",
+    "Embedder",
     "Layout",
     "Masks",
     "Method",
@@ -32,6 +34,7 @@ __all__ = [
     "Representation",
     "RunConfig",
     "create",
+    "embed",
     "load",
     "names",
     "pretrain",
@@ -41,7 +44,9 @@ __all__ = [
 
 # Imported at first use: a method in a plain loop needs neither Lightning nor scikit-learn.
 _LATER = {
+    "Embedder": ("anyjepa.embedding", "Embedder"),
     "RunConfig": ("anyjepa.training", "RunConfig"),
+    "embed": ("anyjepa.embedding", "embed"),
     "load": ("anyjepa.training", "load_method"),
     "pretrain": ("anyjepa.pretraining", "pretrain"),
     "probe": ("anyjepa.evaluation", "probe"),

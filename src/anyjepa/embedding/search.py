@@ -68,7 +68,7 @@ def search(
     """The ``k`` nearest images of each query.
 
     Args:
-        embeddings: file written by :func:`anyjepa.embedding.embed`, pooled.
+        embeddings: file written by :func:`anyjepa.embedding.write`, pooled.
         queries: ids, row numbers, or image files, which are embedded as the others were.
         k: neighbours; all others where there are fewer.
         run: run that embeds image files; None: the one the embeddings come from. It must hold the same weights.

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -61,7 +60,7 @@ def embed(
     tokens: bool = False,
     encoder: str = "target",
     layers: Sequence[int] = (-1,),
-    dtype: Literal["float32", "float16"] = "float32",
+    dtype: str = "float32",
     labels: bool = False,
     label_column: str | None = None,
     limit: int | None = None,
@@ -123,7 +122,7 @@ def embed(
         layers=tuple(layers),
         pooling="none" if tokens else "mean",
         shape=shape,
-        dtype=dtype,
+        dtype=dtype,  # type: ignore[arg-type]  # looked at by _check
         data=str(data),
         images=len(dataset),
         content=fingerprint(data, dataset.source),
