@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from anyjepa.contract import Batch, Layout, Masks, Method, Output, Representation
+    from anyjepa.embedding import Embedder, embed
     from anyjepa.evaluation.probe import probe
     from anyjepa.pretraining import pretrain, resume
     from anyjepa.registry import create, names
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "Batch",
+    "Embedder",
     "Layout",
     "Masks",
     "Method",
@@ -31,6 +33,7 @@ __all__ = [
     "Representation",
     "RunConfig",
     "create",
+    "embed",
     "load",
     "names",
     "pretrain",
@@ -43,6 +46,7 @@ _LATER = {
     **dict.fromkeys(("Batch", "Layout", "Masks", "Method", "Output", "Representation"), "anyjepa.contract"),
     **dict.fromkeys(("create", "names"), "anyjepa.registry"),
     **dict.fromkeys(("pretrain", "resume"), "anyjepa.pretraining"),
+    **dict.fromkeys(("Embedder", "embed"), "anyjepa.embedding"),
     "RunConfig": "anyjepa.training",
     "load": "anyjepa.training",
     "probe": "anyjepa.evaluation",

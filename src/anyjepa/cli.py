@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from anyjepa.errors import AnyjepaError, ConfigError, nearest
-from anyjepa.verbs import completion, demo, doctor, inspect, methods, pretrain, probe, resume
+from anyjepa.verbs import completion, demo, doctor, embed, inspect, methods, pretrain, probe, resume, search
 
 VERBS = {
     verb.__name__.rpartition(".")[2]: verb
@@ -27,6 +27,8 @@ VERBS = {
         resume,
         doctor,
         probe,
+        embed,
+        search,
         completion,
     )
 }
@@ -40,6 +42,8 @@ examples:
   anyjepa resume runs/photos           go on after an interruption
   anyjepa doctor runs/photos           is it learning, or collapsing?
   anyjepa probe runs/photos --data labelled/ --test held-out/
+  anyjepa embed runs/photos --data photos/ --out photos.parquet
+  anyjepa search photos.parquet --query new.jpg
   anyjepa pretrain ijepa --help        every option, with its source in the paper
   anyjepa pretrain ijepa --print_config > mine.yaml; anyjepa pretrain --config mine.yaml --data photos/
 

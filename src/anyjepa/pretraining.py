@@ -33,8 +33,13 @@ from anyjepa.training.run_dir import (
 )
 
 
-def pretrain(config: RunConfig, *, overwrite: bool = False) -> TrainResult:
+def pretrain(config: RunConfig, *, overwrite: bool = False, source: Source | None = None) -> TrainResult:
     """Look at the data, fill in what the config leaves open, and train into ``config.out``.
+
+    Args:
+        config: what to do.
+        overwrite: delete an old run in the directory.
+        source: samples that are in memory; ``config.data`` is then only their name, and such a run cannot be resumed.
 
     Raises:
         ConfigError: the directory holds a run, or settings do not fit each other, the data or the machine.
@@ -43,7 +48,7 @@ def pretrain(config: RunConfig, *, overwrite: bool = False) -> TrainResult:
     run = Path(config.out)
     if first_process():
         prepare(run, overwrite)
-    source = _open(config)
+    source = source or _open(config)
     report = inspect(source)
     _refuse_broken(report, config)
     size = ImageConfig.sides(config.images.size or report.default_size)

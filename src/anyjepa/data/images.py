@@ -25,6 +25,10 @@ log = logging.getLogger(__name__)
 
 Indices = Sequence[int] | np.ndarray | Tensor
 
+_HELD = (
+    1 << 26
+)  # bytes of decoded images that wait to be resized together: a batch of photographs is gigabytes
+
 
 @dataclass(frozen=True)
 class ImageConfig:
@@ -168,13 +172,28 @@ class ImageDataset:
             DataError: more than ``max_broken`` of all images cannot be read.
         """
         for j in (k % len(self) for k in range(i, i + len(self))):
-            try:
-                return self.source.read(j), j
-            except DataError as error:
-                self._count_broken(j, error)
+            image = self.attempt(j, "the next readable image takes its place")
+            if image is not None:
+                return image, j
         raise DataError(f"none of the {len(self)} images can be read")
 
-    def _count_broken(self, i: int, error: DataError) -> None:
+    def attempt(self, i: int, instead: str = "it is left out") -> Tensor | None:
+        """Image ``i`` (C, h, w), or None when it cannot be read, which is counted.
+
+        Args:
+            i: index of the image.
+            instead: what happens when it is broken, for the warning.
+
+        Raises:
+            DataError: more than ``max_broken`` of all images cannot be read.
+        """
+        try:
+            return self.source.read(i)
+        except DataError as error:
+            self._count_broken(i, error, instead)
+            return None
+
+    def _count_broken(self, i: int, error: DataError, instead: str) -> None:
         if self._broken[i]:
             return
         self._broken[i] = 1
@@ -184,7 +203,7 @@ class ImageDataset:
                 f"{count} of {len(self)} images cannot be read, more than"
                 f" max_broken={self.config.max_broken:.0%}. The latest: {error}"
             )
-        log.warning("%s; the next readable image takes its place", error)
+        log.warning("%s; %s", error, instead)
 
     def _normalise(self, batch: Tensor) -> Tensor:
         pixels = batch.numpy()  # in place and without torch's threads, as in crop_resize
@@ -220,14 +239,27 @@ def load_all(
     """
     chosen = np.arange(len(dataset)) if indices is None else np.asarray(indices, dtype=np.int64)
     for start in range(0, len(chosen), batch_size):
-        read = [(dataset.read(i), i) for i in chosen[start : start + batch_size].tolist()]
-        kept = [(image, i) for (image, actual), i in read if actual == i]
-        if not kept:
+        rows: list[int] = []
+        resized: list[Tensor] = []
+        held: list[Tensor] = []
+        weight = 0
+        for i in chosen[start : start + batch_size].tolist():
+            image = dataset.attempt(i)
+            if image is None:
+                continue
+            rows.append(i)
+            held.append(image)
+            weight += image.nbytes
+            if weight > _HELD:
+                resized.append(resize_centre(held, dataset.size))
+                held, weight = [], 0
+        if not rows:
             continue
-        index = torch.tensor([i for _, i in kept])
-        labels = dataset.source.labels
+        if held:
+            resized.append(resize_centre(held, dataset.size))
+        index, labels = torch.tensor(rows), dataset.source.labels
         yield Loaded(
-            dataset._normalise(resize_centre([image for image, _ in kept], dataset.size)),
+            dataset._normalise(resized[0] if len(resized) == 1 else torch.cat(resized)),
             None if labels is None else torch.from_numpy(labels)[index],
             index,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import itertools
 import logging
+import os
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,7 @@ class ParquetSource(EncodedSource):
         in_memory: int | None = None,
     ) -> None:
         self.files = files
+        self._names = _distinct_names(files)
         opened = [_open(file) for file in files]
         schema = opened[0].schema_arrow
         self.image_column = tables.image_column(schema, image_column, files[0])
@@ -96,7 +98,7 @@ class ParquetSource(EncodedSource):
 
     def identity(self, i: int) -> str:
         file = self._file(i)
-        return f"{self.files[file].name} row {i - self._firsts[file]}"
+        return f"{self._names[file]} row {i - self._firsts[file]}"
 
     def _file(self, i: int) -> int:
         return bisect.bisect_right(self._firsts, i) - 1
@@ -118,6 +120,15 @@ class ParquetSource(EncodedSource):
 
 # Arrow raises these on torn or malicious files; RuntimeError and UnicodeDecodeError come from its bindings.
 _BROKEN = (pa.ArrowException, OSError, MemoryError, OverflowError, ValueError, RuntimeError, KeyError)
+
+
+def _distinct_names(files: list[Path]) -> list[str]:
+    """Names of the files; with their folders where two have the same name."""
+    names = [file.name for file in files]
+    if len(set(names)) == len(names):
+        return names
+    above = Path(os.path.commonpath([file.parent for file in files]))
+    return [file.relative_to(above).as_posix() for file in files]
 
 
 def _open(file: Path) -> pq.ParquetFile:

@@ -66,11 +66,11 @@ def open_source(
         raise DataError(f"{path} holds no images")
     if isinstance(source, EncodedSource):
         source.max_pixels = max_pixels
-        source.channels = channels or _channels(source)
+        source.channels = channels or fit_channels(source)
     return source if limit is None or limit >= len(source) else Subset(source, limit)
 
 
-def _channels(source: EncodedSource) -> int:
+def fit_channels(source: EncodedSource) -> int:
     """Channels that fit the images looked at."""
     count = len(source)
 

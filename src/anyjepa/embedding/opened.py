@@ -1,0 +1,117 @@
+"""A run, opened to read representations: its method, how its images became batches, and which weights these are."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from anyjepa.config import from_dict, read_yaml
+from anyjepa.contract import Method
+from anyjepa.data import ImageConfig
+from anyjepa.errors import ConfigError
+from anyjepa.evaluation import Reader, encoder_reader
+from anyjepa.training.checkpoint import MODEL, STATE, latest, load_method, read_state
+from anyjepa.training.run_dir import CONFIG
+from anyjepa.training.tensorfile import stamp
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """What :func:`open_run` found.
+
+    Attributes:
+        method: the trained method, in eval mode, on the CPU.
+        images: how its images became batches.
+        checkpoint: path of the checkpoint relative to the run; ``""`` when the run is the checkpoint itself.
+        step: optimizer steps behind the weights; None where nothing says so.
+        weights: short fingerprint of the weights and of the config of the method.
+    """
+
+    method: Method
+    images: ImageConfig
+    checkpoint: str
+    step: int | None
+    weights: str
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the images the method expects."""
+        shape = self.method.input_shape()
+        return shape[1], shape[2]
+
+
+def open_run(run: str | Path) -> OpenRun:
+    """Open a run directory (its newest whole checkpoint), a checkpoint, or a directory of exported weights.
+
+    Raises:
+        CheckpointError: there is nothing to load, or it is torn.
+    """
+    path = Path(run)
+    checkpoint = path if (path / STATE).is_file() else latest(path)
+    method = load_method(checkpoint or path)
+    step = None
+    config: dict[str, Any]
+    if checkpoint is None:
+        config, crc = read_yaml(path / CONFIG), stamp(path / MODEL).crc32
+    else:
+        state = read_state(checkpoint)
+        config, crc, step = dict(state.config), state.files[MODEL].crc32, state.step
+    model = zlib.crc32(json.dumps([config["method"], config["model"]], sort_keys=True).encode())
+    return OpenRun(
+        method,
+        from_dict(ImageConfig, dict(config.get("images") or {})),
+        "" if checkpoint is None or checkpoint == path else checkpoint.relative_to(path).as_posix(),
+        step,
+        f"{crc:08x}-{model:08x}",
+    )
+
+
+def choose_device(device: str | None) -> str:
+    """The device that was asked for, else a GPU where there is one.
+
+    Raises:
+        ConfigError: there is no such device here.
+    """
+    if device is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        found = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+        reason = str(error).splitlines()[0]
+        raise ConfigError(
+            f"device '{device}' cannot be used ({reason}); here are: {', '.join(['cpu', *found])}"
+        ) from None
+    return device
+
+
+def vector_reader(
+    method: Method, *, encoder: str, layers: Sequence[int], tokens: bool, device: str
+) -> Reader:
+    """Reads (B, D) pooled vectors, or (B, N, D) tokens; the layers are joined along D.
+
+    Raises:
+        ConfigError: no layers, or, when it is used, an unknown encoder or a layer that is not there.
+    """
+    pooled = encoder_reader(method, encoder=encoder, layers=layers, device=device)
+    if not tokens:
+        return pooled
+
+    def read(images: Tensor) -> Tensor:
+        images = images.to(device)
+        try:
+            found = [method.encode(images, encoder=encoder, layer=layer).tokens for layer in layers]
+        except IndexError:
+            raise ConfigError(
+                f"layers={tuple(layers)} are not all in the encoder: -1 is its last block"
+            ) from None
+        return torch.cat(found, dim=2)
+
+    return read

@@ -1,0 +1,255 @@
+"""All images of a data set as vectors in one file, in constant memory, and on from wherever it was interrupted."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from anyjepa.data import ImageDataset, Loaded, load_all
+from anyjepa.embedding.ahead import ahead
+from anyjepa.embedding.files import ENDINGS, broken_beside, ids_beside, join, schema_of
+from anyjepa.embedding.opened import choose_device, open_run, vector_reader
+from anyjepa.embedding.parts import Part, alone, begin, finished, write_part
+from anyjepa.embedding.plan import Plan, fingerprint
+from anyjepa.embedding.stored import read_plan
+from anyjepa.errors import ConfigError, DataError
+from anyjepa.evaluation import Reader
+from anyjepa.normalisation import constants
+
+PART_BYTES = 1 << 25
+PART_SECONDS = 30.0
+"""A part is written when it holds so many bytes of vectors, or so many seconds of work."""
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """What :func:`embed` has made."""
+
+    out: Path
+    """The file of the embeddings."""
+    rows: int
+    """Images in it."""
+    shape: tuple[int, ...]
+    """Shape of what is stored of one image: (D,), or (N, D) with tokens."""
+    broken: int
+    """Images that could not be read."""
+
+    def __str__(self) -> str:
+        shape = " x ".join(map(str, self.shape))
+        lines = [f"{self.rows} images, {shape} numbers each: {self.out}"]
+        if self.out.suffix == ".npy":
+            lines.append(f"their names: {ids_beside(self.out)}")
+        if self.broken:
+            lines.append(f"{self.broken} images could not be read: {broken_beside(self.out)}")
+        return "\n".join(lines)
+
+
+def embed(
+    run: str | Path,
+    data: str | Path,
+    out: str | Path,
+    *,
+    tokens: bool = False,
+    encoder: str = "target",
+    layers: Sequence[int] = (-1,),
+    dtype: str = "float32",
+    labels: bool = False,
+    label_column: str | None = None,
+    limit: int | None = None,
+    batch_size: int = 64,
+    device: str | None = None,
+    overwrite: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Embedded:
+    """Write the representation of every image to one Parquet or NumPy file.
+
+    Interrupted at any moment, the same call goes on where it was, and the file is the same byte for byte as without the
+    interruption. What is finished lies in ``OUT.parts`` until the whole is.
+
+    Args:
+        run: directory of a run or of one of its checkpoints.
+        data: images; see :func:`anyjepa.data.open_source`. Those that cannot be read are left out and listed.
+        out: ``.parquet`` or ``.npy`` (with ``OUT.ids.parquet`` beside it).
+        tokens: store all tokens (N, D) of an image, not their mean (D,).
+        encoder: ``"target"`` or ``"context"``.
+        layers: blocks whose representations are joined; -1 is the last one, after its norm.
+        dtype: ``"float32"`` or ``"float16"``.
+        labels: store the labels too; the data must have them.
+        label_column: column of the labels in a table; None: as in the run, or found by name.
+        limit: use that many images, evenly spread over all.
+        batch_size: images per forward pass.
+        device: None: a GPU where there is one.
+        overwrite: delete older embeddings and parts of that name.
+        progress: called with (images done, images in all), first with those of an earlier, interrupted call.
+
+    Raises:
+        CheckpointError: there is no run to load.
+        ConfigError: a setting is impossible, or ``out`` holds embeddings of another model, data or options.
+        DataError: the data cannot be read, or the file cannot be written.
+    """
+    out = Path(out)
+    _check(out, Path(data), tuple(layers), batch_size, dtype)
+    opened, device = open_run(run), choose_device(device)
+    # Here a broken image harms nobody, so none is too many; each is read once and none takes its place.
+    config = replace(opened.images, limit=limit, max_broken=1.0)
+    if label_column is not None:
+        config = replace(config, label_column=label_column)
+    dataset = ImageDataset.open(data, config, opened.size, labels=labels)
+    if dataset.shape != opened.method.input_shape():
+        raise DataError(
+            f"the images of {data} have shape {dataset.shape}, {run} was trained on {opened.method.input_shape()} (channels, "
+            "height, width)"
+        )
+    read = vector_reader(opened.method, encoder=encoder, layers=layers, tokens=tokens, device=device)
+    with torch.inference_mode():
+        shape = tuple(read(torch.zeros(1, *dataset.shape)).shape[1:])
+    mean, std = constants(dataset.source.channels, config.mean, config.std)
+    plan = Plan(
+        method=opened.method.name,
+        run=str(run),
+        checkpoint=opened.checkpoint,
+        step=opened.step,
+        weights=opened.weights,
+        encoder=encoder,
+        layers=tuple(layers),
+        pooling="none" if tokens else "mean",
+        shape=shape,
+        dtype=dtype,  # type: ignore[arg-type]  # looked at by _check
+        data=str(data),
+        images=len(dataset),
+        content=fingerprint(data, dataset.source),
+        labels=labels,
+        label_column=config.label_column if labels else None,
+        size=dataset.size,
+        channels=dataset.source.channels,
+        mean=mean,
+        std=std,
+        batch_size=batch_size,
+        device=torch.device(device).type,
+        anyjepa=_version(),
+    )
+    return _embed(plan, dataset, read, out, overwrite, progress or (lambda done, total: None))
+
+
+def _embed(
+    plan: Plan,
+    dataset: ImageDataset,
+    read: Reader,
+    out: Path,
+    overwrite: bool,
+    progress: Callable[[int, int], None],
+) -> Embedded:
+    folder = out.with_name(f"{out.name}.parts")
+    if overwrite:
+        for file in (out, ids_beside(out), broken_beside(out)):
+            file.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+    if out.exists():
+        # It appears last, so all is done but perhaps the tidying up.
+        plan.must_equal(read_plan(out), out)
+        shutil.rmtree(folder, ignore_errors=True)
+        return _counted(out, plan)
+    plan = begin(folder, plan)
+    schema = schema_of(plan, dataset.source.class_names is not None)
+    with alone(folder):
+        parts = finished(folder, schema)
+        parts += _rest(parts[-1].stop if parts else 0, plan, dataset, read, folder, schema, progress)
+        if not sum(part.rows for part in parts):
+            dataset.source.read(0)  # says what is wrong with the first of them
+        join(out, parts, schema, dataset.source)
+    shutil.rmtree(folder, ignore_errors=True)
+    return _counted(out, plan)
+
+
+def _rest(
+    done: int,
+    plan: Plan,
+    dataset: ImageDataset,
+    read: Reader,
+    folder: Path,
+    schema: pa.Schema,
+    progress: Callable[[int, int], None],
+) -> list[Part]:
+    """Embeds the images from ``done`` on and writes their parts."""
+    parts: list[Part] = []
+    start, began, size = done, time.monotonic(), 0
+    held: list[pa.RecordBatch] = []
+    progress(done, plan.images)
+    with torch.inference_mode(), closing(ahead(_batches(dataset, done, plan.batch_size))) as batches:
+        for stop, loaded in batches:
+            if loaded is not None:
+                held.append(_record(read, loaded, dataset, plan, schema))
+                size += held[-1].nbytes
+            if stop == plan.images or size >= PART_BYTES or time.monotonic() - began >= PART_SECONDS:
+                parts.append(write_part(folder, start, stop, held, schema))
+                start, began, size, held = stop, time.monotonic(), 0, []
+            progress(stop, plan.images)
+    return parts
+
+
+def _batches(dataset: ImageDataset, start: int, size: int) -> Iterator[tuple[int, Loaded | None]]:
+    """Each batch with the number of images up to its end; None where not one of them can be read."""
+    for at in range(start, len(dataset), size):
+        stop = min(at + size, len(dataset))
+        loaded = list(load_all(dataset, np.arange(at, stop), size))
+        yield stop, loaded[0] if loaded else None
+
+
+def _record(
+    read: Reader, loaded: Loaded, dataset: ImageDataset, plan: Plan, schema: pa.Schema
+) -> pa.RecordBatch:
+    index = loaded.index.tolist()
+    vectors = read(loaded.images).float().flatten(1).cpu().numpy()
+    with np.errstate(over="ignore"):
+        vectors = vectors.astype(plan.dtype)
+    finite = np.isfinite(vectors).all(axis=1)
+    if not finite.all():
+        name = dataset.source.identity(index[int(finite.argmin())])
+        hint = "; --dtype float32 holds larger ones" if plan.dtype == "float16" else ": has the run diverged?"
+        raise DataError(f"the vector of {name} is not made of finite {plan.dtype} numbers{hint}")
+    vector = schema.field("vector").type
+    columns = {
+        "id": pa.array([dataset.source.identity(i) for i in index], pa.string()),
+        "index": pa.array(index, pa.int64()),
+        "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), type=vector),
+    }
+    if loaded.labels is not None:
+        names, labels = dataset.source.class_names, loaded.labels.tolist()
+        columns["label"] = pa.array([names[label] for label in labels] if names else labels)
+    return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
+
+
+def _check(out: Path, data: Path, layers: tuple[int, ...], batch_size: int, dtype: str) -> None:
+    if out.suffix not in ENDINGS:
+        raise ConfigError(f"--out {out} must end in {' or '.join(ENDINGS)}")
+    if out.is_dir():
+        raise ConfigError(f"--out {out} is a directory: name a file")
+    if data.is_dir() and out.resolve().is_relative_to(data.resolve()):
+        raise ConfigError(
+            f"--out {out} lies within the data, {data}, and could be taken for some the next time: name a file outside"
+        )
+    if batch_size < 1:
+        raise ConfigError(f"batch_size must be at least 1, got {batch_size}")
+    if dtype not in ("float32", "float16"):
+        raise ConfigError(f"dtype must be float32 or float16, got {dtype}")
+
+
+def _counted(out: Path, plan: Plan) -> Embedded:
+    from anyjepa.embedding.stored import Embeddings
+
+    rows = len(Embeddings(out))
+    return Embedded(out, rows, plan.shape, plan.images - rows)
+
+
+def _version() -> str:
+    import anyjepa
+
+    return anyjepa.__version__
