@@ -45,6 +45,7 @@ MAY_NOT_KNOW = {
     "monitoring": {"methods", "training", "pretraining", "evaluation", "verbs", "cli"},
     "evaluation": {"methods", "pretraining", "verbs", "cli"},
     "pretraining": {"methods", "verbs", "cli"},
+    "hub": {"methods", "pretraining", "evaluation", "verbs", "cli"},
     "verbs": {"methods", "cli"},
 }
 """What a room must not import, whether at the top of a file, in a function or for its types alone."""

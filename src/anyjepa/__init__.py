@@ -18,9 +18,10 @@ from anyjepa.registry import create, names
 
 if TYPE_CHECKING:
     from anyjepa.evaluation.probe import probe
+    from anyjepa.hub.export import export
+    from anyjepa.hub.load import load
     from anyjepa.pretraining import pretrain, resume
     from anyjepa.training import RunConfig
-    from anyjepa.training import load_method as load
 
 __version__ = "0.1.0"
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "Representation",
     "RunConfig",
     "create",
+    "export",
     "load",
     "names",
     "pretrain",
@@ -42,7 +44,8 @@ __all__ = [
 # Imported at first use: a method in a plain loop needs neither Lightning nor scikit-learn.
 _LATER = {
     "RunConfig": ("anyjepa.training", "RunConfig"),
-    "load": ("anyjepa.training", "load_method"),
+    "export": ("anyjepa.hub.export", "export"),
+    "load": ("anyjepa.hub.load", "load"),
     "pretrain": ("anyjepa.pretraining", "pretrain"),
     "probe": ("anyjepa.evaluation", "probe"),
     "resume": ("anyjepa.pretraining", "resume"),

@@ -7,13 +7,14 @@ import sys
 from collections.abc import Sequence
 
 from anyjepa.errors import AnyjepaError
-from anyjepa.verbs import demo, doctor, methods, pretrain, probe, resume
+from anyjepa.verbs import demo, doctor, export, methods, pretrain, probe, resume
 
 VERBS = {
     "pretrain": pretrain,
     "resume": resume,
     "doctor": doctor,
     "probe": probe,
+    "export": export,
     "methods": methods,
     "demo": demo,
 }
@@ -24,6 +25,7 @@ examples:
   anyjepa resume runs/photos
   anyjepa doctor runs/photos
   anyjepa probe runs/photos --data labelled/ --test held-out/
+  anyjepa export runs/photos --to hf --out exported/photos
   anyjepa pretrain ijepa --help        every option, with its source in the paper
   anyjepa pretrain ijepa --print_config > mine.yaml; anyjepa pretrain --config mine.yaml --data photos/
 """
