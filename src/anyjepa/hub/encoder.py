@@ -21,9 +21,7 @@ def encoder_of(method: Method, encoder: str = "target") -> Encoder:
     """
     module = method.encoder_module(encoder)
     if not isinstance(module, Encoder):
-        raise ConfigError(
-            f"{method.name} has no vision transformer that could be exported alone; use --to anyjepa"
-        )
+        raise ConfigError(f"{method.name} keeps no vision transformer of its own, which this needs")
     return module
 
 
