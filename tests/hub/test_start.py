@@ -1,5 +1,6 @@
 """Pretraining that starts from trained weights."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def go_on(first: Path, out: Path, init: Path, method: str = "ijepa", **more) -> Path:
     """Two steps at a vanishing rate, started from ``init``, without a word on sizes."""
     model = {"optim": {"steps": 2, "warmup_steps": 1, **STILL}, **more.pop("model", {})}
-    settings = {"batch_size": 8, "workers": 0, "accelerator": "cpu", "log_every": 1}
+    settings = {"batch_size": 8, "workers": 0, "accelerator": "cpu", "log_every": 1, "checkpoint_every": 1}
     values = {
         "method": method,
         "data": str(first.parent / "pictures.npy"),
@@ -103,10 +104,7 @@ def test_a_resume_reads_the_runs_own_checkpoints(
     assert resume(tmp_path / "run").finished and len(asked) == 2
     assert gap(load(tmp_path / "run"), load(first)) < 1e-6
     # With a checkpoint the weights are not needed any more.
-    newest = max((tmp_path / "run" / "checkpoints").iterdir())
-    newest.rename(newest.with_name("step-00000001"))
-    state = (newest.with_name("step-00000001") / "state.json").read_text()
-    assert '"step": 2' in state
+    shutil.rmtree(max((tmp_path / "run" / "checkpoints").iterdir()))
     asked.clear()
     assert resume(tmp_path / "run").finished and not asked
 
@@ -148,5 +146,7 @@ def test_what_cannot_be_loaded_costs_nothing(first: Path, tmp_path: Path) -> Non
     assert not (tmp_path / "run").exists()
     with pytest.raises(ConfigError, match="lies in the directory of the new run"):
         go_on(first, first, first / "checkpoints")
-    with pytest.raises(ConfigError, match="weights take 3 channels, the data have 1: set images.channels=3"):
+    with pytest.raises(
+        ConfigError, match=r"weights take 3 channels, the data have 1: set images\.channels=3"
+    ):
         go_on(first, tmp_path / "grey", first, images={"channels": 1})
