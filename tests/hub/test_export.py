@@ -12,50 +12,18 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from tiny import SHAPE, pictures, save, shaken, train
+from tiny import SHAPE, assert_same, elsewhere, pictures, save, shaken, train
 
-from anyjepa import create, export, load
+from anyjepa import export, load
 from anyjepa.cli import main
-from anyjepa.contract import Method
 from anyjepa.data import ImageConfig, ImageDataset
 from anyjepa.errors import CheckpointError, ConfigError, MissingExtraError
-from anyjepa.hub.encoder import encoder_of
-from anyjepa.hub.program import trace
-from anyjepa.nn import linear
-
-CLOSE = dict(rtol=0, atol=1e-5)
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("runs")
     return {name: train(folder, name) for name in ("ijepa", "lejepa")}
-
-
-def elsewhere(code: str, *arguments: Path, python: str = sys.executable) -> None:
-    """Run code in a process that has no anyjepa."""
-    forbid = """
-import sys
-class Refuse:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] == "anyjepa":
-            raise ModuleNotFoundError(name)
-sys.meta_path.insert(0, Refuse())
-import torch
-"""
-    command = [python, "-c", forbid + code, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-
-
-@torch.no_grad()
-def assert_same(
-    tokens: torch.Tensor, pooled: torch.Tensor | None, method: Method, encoder: str = "target"
-) -> None:
-    wanted = method.encode(pictures(method), encoder=encoder)
-    torch.testing.assert_close(tokens, wanted.tokens, **CLOSE)
-    if pooled is not None:
-        torch.testing.assert_close(pooled, wanted.pooled, **CLOSE)
 
 
 @pytest.mark.parametrize("name", ["ijepa", "lejepa"])
@@ -160,84 +128,6 @@ def test_the_official_layout_is_reached(tmp_path: Path, runs: dict[str, Path]) -
     with torch.no_grad():
         for role in ("target", "context"):
             assert_same(back.encode(pictures(method), encoder=role).tokens, None, method, role)
-
-
-SIZES = [None, (16, 40)]
-VARIANTS = {
-    "ijepa": dict(),
-    "lejepa": dict(stem="conv", registers=2, positions="rotary", dim=48),
-}
-
-
-def reference(method: Method, size: tuple[int, int] | None) -> Method:
-    """The same weights in a model that was built for another size."""
-    if size is None:
-        return method
-    built = create(method.name, **{**_sizes(method), "image_size": size}).eval()
-    built.load_state_dict(method.state_dict())
-    return built
-
-
-def _sizes(method: Method) -> dict[str, object]:
-    from tiny import ENCODER, REST
-
-    return {**ENCODER, **REST[method.name], **VARIANTS[method.name]}
-
-
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("name", VARIANTS)
-def test_a_torch_program_runs_without_the_library(
-    tmp_path: Path, name: str, size: tuple[int, int] | None
-) -> None:
-    method = shaken(name, **VARIANTS[name])
-    done = export(save(method, tmp_path / "run"), "torch", tmp_path / "e.pt2", input_size=size)
-    assert done.difference is not None and done.difference <= 1e-5
-    wanted = reference(method, size)
-    torch.save(pictures(wanted), tmp_path / "x.pt")
-    code = """
-program, x, result = sys.argv[1:]
-x = torch.load(x, weights_only=True)
-about = {"anyjepa.json": ""}
-model = torch.export.load(program, extra_files=about).module()
-import json
-assert json.loads(about["anyjepa.json"])["mean"]
-torch.save([model(x), model(x[:1])], result)
-"""
-    elsewhere(code, tmp_path / "e.pt2", tmp_path / "x.pt", tmp_path / "y.pt")
-    (tokens, pooled), (alone, _) = torch.load(tmp_path / "y.pt", weights_only=True)
-    assert_same(tokens.detach(), pooled.detach(), wanted)
-    torch.testing.assert_close(alone, tokens[:1], **CLOSE)
-
-
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("name", VARIANTS)
-def test_onnx_computes_the_same(tmp_path: Path, name: str, size: tuple[int, int] | None) -> None:
-    pytest.importorskip("onnxscript")
-    onnx, runtime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
-    method = shaken(name, **VARIANTS[name])
-    done = export(save(method, tmp_path / "run"), "onnx", tmp_path / "e.onnx", input_size=size)
-    assert done.difference is not None and done.difference <= 1e-5
-    wanted = reference(method, size)
-    session = runtime.InferenceSession(str(tmp_path / "e.onnx"), providers=["CPUExecutionProvider"])
-    for count in (1, 3, 5):
-        x = pictures(wanted, count)
-        tokens, pooled = session.run(["tokens", "pooled"], {"images": x.numpy()})
-        with torch.no_grad():
-            r = wanted.encode(x)
-        torch.testing.assert_close(torch.from_numpy(tokens), r.tokens, **CLOSE)
-        torch.testing.assert_close(torch.from_numpy(pooled), r.pooled, **CLOSE)
-    model = onnx.load(str(tmp_path / "e.onnx"))
-    onnx.checker.check_model(model)
-    about = json.loads({p.key: p.value for p in model.metadata_props}["anyjepa"])
-    assert about["input_size"] == list(size or SHAPE[1:]) and len(about["mean"]) == 3
-
-
-def test_the_fast_product_of_cpus_does_not_leak_into_programs() -> None:
-    encoder = encoder_of(shaken("ijepa", dim=128, heads=4, image_size=(32, 64)))
-    tokens = 2 * encoder.tokenizer.layout.tokens
-    assert tokens * 128 * 384 >= linear.SMALLEST, "too small to meet the fast product at all"
-    targets = {str(node.target) for node in trace(encoder).graph.nodes}
-    assert any("aten.linear" in t for t in targets) and not any("mkldnn" in t for t in targets)
 
 
 def test_missing_packages_are_named(

@@ -27,6 +27,8 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def go_on(first: Path, out: Path, init: Path, method: str = "ijepa", **more) -> Path:
     """Two steps at a vanishing rate, started from ``init``, without a word on sizes."""
     model = {"optim": {"steps": 2, "warmup_steps": 1, **STILL}, **more.pop("model", {})}
+    if method == "ijepa":
+        model |= {"ema": [1.0, 1.0], "masks": {"min_keep": 1}}
     settings = {"batch_size": 8, "workers": 0, "accelerator": "cpu", "log_every": 1, "checkpoint_every": 1}
     values = {
         "method": method,

@@ -1,5 +1,7 @@
 """Tiny trained runs that the tests of exports and imports share."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -61,3 +63,29 @@ def save(method: Method, folder: Path) -> Path:
     state = checkpoint.State(step=1, seconds=0.0, config=content)
     checkpoint.save(folder, state, dict(method.state_dict()), {})
     return folder
+
+
+def elsewhere(code: str, *arguments: Path, python: str = sys.executable) -> None:
+    """Run code in a process that has no anyjepa."""
+    forbid = """
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "anyjepa":
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Refuse())
+import torch
+"""
+    command = [python, "-c", forbid + code, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+
+
+@torch.no_grad()
+def assert_same(
+    tokens: torch.Tensor, pooled: torch.Tensor | None, method: Method, encoder: str = "target"
+) -> None:
+    wanted = method.encode(pictures(method), encoder=encoder)
+    torch.testing.assert_close(tokens, wanted.tokens, rtol=0, atol=1e-5)
+    if pooled is not None:
+        torch.testing.assert_close(pooled, wanted.pooled, rtol=0, atol=1e-5)

@@ -20,7 +20,7 @@ LOADING = {
         "from transformers import AutoImageProcessor, AutoModel\n\n"
         'processor = AutoImageProcessor.from_pretrained("{name}")\n'
         'model = AutoModel.from_pretrained("{name}")\n'
-        "tokens = model(**processor(image, return_tensors='pt')).last_hidden_state\n",
+        "tokens = model(**processor(image, return_tensors='pt')).last_hidden_state  # their mean is what we pool\n",
     ),
     "timm": (
         "timm",

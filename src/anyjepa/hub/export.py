@@ -16,6 +16,7 @@ from anyjepa.hub.load import read
 from anyjepa.hub.official import save_official
 from anyjepa.hub.program import save_onnx, save_torch
 from anyjepa.hub.write import CARD, CONFIG, check_free, write_directory, write_file
+from anyjepa.training.checkpoint import FOLDER
 
 LAYOUTS = ("anyjepa", "hf", "timm", "torch", "onnx", "official")
 _DIRECTORIES = ("anyjepa", "hf", "timm")
@@ -112,6 +113,7 @@ def export(
 
 
 def _run_of(source: str | Path) -> Path | None:
-    """The run directory that a source is or lies in."""
+    """The run directory that a source is, or whose checkpoint it is."""
     path = Path(source)
-    return next((p for p in (path, path.parent.parent) if (p / "config.yaml").is_file()), None)
+    run = path.parent.parent if path.parent.name == FOLDER else path
+    return run if (run / "config.yaml").is_file() else None
