@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from tiny import SHAPE, assert_same, elsewhere, pictures, save, shaken, train
+from trained import SHAPE, assert_same, elsewhere, pictures, save, shaken, train
 
 from anyjepa import export, load
 from anyjepa.cli import main

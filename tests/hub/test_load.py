@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny import pictures, save, shaken
+from trained import pictures, save, shaken
 
 from anyjepa import create, export, load
 from anyjepa.contract import Method
@@ -106,6 +106,14 @@ HOSTILE = {
         "depth=1000000000",
     ),
     "no depth": (lambda f: change(f, lambda c: c["anyjepa"]["model"].update(depth=0)), "depth=0"),
+    "huge predictor": (
+        lambda f: change(f, lambda c: c["anyjepa"]["model"].update(predictor_width=10**7)),
+        "predictor_width=10000000",
+    ),
+    "endless predictor": (
+        lambda f: change(f, lambda c: c["anyjepa"]["model"].update(predictor_depth=10**9)),
+        "predictor_depth=1000000000",
+    ),
     "negative patch": (
         lambda f: change(f, lambda c: c["anyjepa"]["model"].update(patch_size=-1)),
         "patches of -1",
@@ -235,7 +243,11 @@ def test_registers_come_back_from_timm(tmp_path: Path) -> None:
 
 def test_a_larger_model_of_every_layout_is_not_mistaken_for_hostile(tmp_path: Path) -> None:
     """The limits on sizes in a config are those of its tensors: a shallow, narrow one and one with many blocks pass."""
-    for i, sizes in enumerate([dict(dim=8, depth=1, heads=1), dict(dim=12, depth=9, heads=3, mlp_ratio=1.0)]):
-        method = create("lejepa", image_size=(40, 60), patch_size=5, hidden=4, projection=2, **sizes).eval()
-        export(save(method, tmp_path / f"run{i}"), "anyjepa", tmp_path / f"out{i}")
-        assert_same(load(tmp_path / f"out{i}"), method)
+    # The projector of the second one is far wider than its encoder.
+    for i, (hidden, sizes) in enumerate(
+        [(4, dict(dim=8, depth=1, heads=1)), (2048, dict(dim=12, depth=9, heads=3, mlp_ratio=1.0))]
+    ):
+        method = create("lejepa", image_size=(40, 60), patch_size=5, hidden=hidden, **sizes).eval()
+        for to in ("anyjepa", "hf"):
+            export(save(method, tmp_path / f"run{i}"), to, tmp_path / f"{to}{i}")
+            assert_same(load(tmp_path / f"{to}{i}"), method)

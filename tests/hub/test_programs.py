@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import ENCODER, REST, SHAPE, assert_same, elsewhere, pictures, save, shaken
+from trained import ENCODER, REST, SHAPE, assert_same, elsewhere, pictures, save, shaken
 
 from anyjepa import create, export
 from anyjepa.contract import Method

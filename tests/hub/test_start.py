@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import SHAPE, pictures, save, shaken, train
+from trained import SHAPE, pictures, save, shaken, train
 
 from anyjepa import export, load, pretrain, resume
 from anyjepa.config import read_yaml

@@ -31,7 +31,9 @@ from anyjepa.training.tensorfile import read_tensors
 log = logging.getLogger(__name__)
 
 INDEX = f"{WEIGHTS}.index.json"
-MOST_TOKENS = 1 << 20
+MOST_TOKENS = 1 << 16
+MOST_REST = 1 << 10
+"""Limits for what a config can ask for: tokens; and blocks, or 2^21 parameters, beside the encoder."""
 _TRANSFORMERS = ("image_size", "patch_size", "num_channels", "num_attention_heads")
 _TIMM = ("img_size", "patch_size", "in_chans", "num_heads")
 Pixels = tuple[tuple[float, ...], tuple[float, ...]]
@@ -161,24 +163,34 @@ def _build(about: Any, tensors: Mapping[str, Tensor]) -> Method:
         raise CheckpointError(f"{CONFIG} has no group 'anyjepa' with 'method' and 'model'")
     found, model = entry(str(about.get("method"))), about["model"]
     config: Any = from_dict(found.config, dict(model))
+    _check_sizes(config, tensors)
+    return found.method(config)
+
+
+def _check_sizes(config: Any, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse numbers that cannot be those of the tensors, or that no machine could build the rest of the method with."""
+
+    def value(name: str) -> Any:
+        return getattr(config, name, None) or 0
+
     longest = max((max(t.shape, default=0) for t in tensors.values()), default=0)
-    for name in ("dim", "depth", "heads", "predictor_width", "hidden", "projection"):
-        value = getattr(config, name, None)
-        if value is not None and not 1 <= value <= max(longest, len(tensors)):
+    for name in ("dim", "depth", "heads", "mlp_ratio", "registers"):
+        least = 0 if name == "registers" else 1e-3
+        if getattr(config, name, None) is not None and not least <= value(name) <= max(longest, len(tensors)):
             raise CheckpointError(
-                f"{CONFIG} says {name}={value}, the largest tensor has an axis of {longest}"
+                f"{CONFIG} says {name}={value(name)}, the longest axis of a tensor is {longest}"
             )
-    for name in ("predictor_depth", "registers"):
-        if not 0 <= (getattr(config, name, None) or 0) <= max(longest, len(tensors)):
-            raise CheckpointError(f"{CONFIG} says {name}={getattr(config, name)}, which the weights have not")
-    if not 0 < (getattr(config, "mlp_ratio", None) or 1) <= longest:
-        raise CheckpointError(f"{CONFIG} says mlp_ratio={config.mlp_ratio}")
+    names = ("predictor_width", "predictor_depth", "hidden", "projection")
+    width, depth, hidden, projection = (value(name) for name in names)
+    rest = 12 * width**2 * depth + hidden * (value("dim") + hidden + projection)
+    if min(width, depth, hidden, projection) < 0 or max(depth, rest >> 21) > MOST_REST:
+        given = ", ".join(f"{name}={value(name)}" for name in names if value(name))
+        raise CheckpointError(f"{CONFIG} says {given}, which cannot be built")
     sides, patch = getattr(config, "image_size", None) or (224, 224), getattr(config, "patch_size", None) or 1
     if min(*sides, patch) < 1 or math.prod(sides) // patch**2 > MOST_TOKENS:
         raise CheckpointError(
-            f"{CONFIG} says images of {sides} in patches of {patch}: more than {MOST_TOKENS} tokens"
+            f"{CONFIG} says images of {sides} in patches of {patch}: from 1 to {MOST_TOKENS} tokens can be built"
         )
-    return found.method(config)
 
 
 def _json(file: Path) -> dict[str, Any]:
@@ -200,10 +212,10 @@ def _tensors(path: Path) -> dict[str, Tensor]:
             raise CheckpointError(f"{path} has no {WEIGHTS}: only safetensors files are read")
         return read_tensors(path / WEIGHTS)
     where = _json(path / INDEX).get("weight_map")
-    files = set(where.values()) if isinstance(where, dict) else set()
+    files = list(where.values()) if isinstance(where, dict) else []
     if not files or not all(isinstance(f, str) and Path(f).name == f for f in files):
         raise CheckpointError(f"{path / INDEX} has no 'weight_map' to files beside it")
-    return {name: tensor for file in sorted(files) for name, tensor in read_tensors(path / file).items()}
+    return {name: tensor for file in sorted(set(files)) for name, tensor in read_tensors(path / file).items()}
 
 
 def _numbers(values: Any, name: str) -> tuple[float, ...] | None:
