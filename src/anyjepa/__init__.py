@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from anyjepa.contract import Batch, Layout, Masks, Method, Output, Representation
     from anyjepa.embedding import Embedder, embed
     from anyjepa.evaluation.probe import probe
+    from anyjepa.hub.export import export
+    from anyjepa.hub.load import load
     from anyjepa.pretraining import pretrain, resume
     from anyjepa.registry import create, names
     from anyjepa.training import RunConfig
-    from anyjepa.training import load_method as load
 
 __version__ = "0.1.0"
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "RunConfig",
     "create",
     "embed",
+    "export",
     "load",
     "names",
     "pretrain",
@@ -48,13 +50,13 @@ _LATER = {
     **dict.fromkeys(("pretrain", "resume"), "anyjepa.pretraining"),
     **dict.fromkeys(("Embedder", "embed"), "anyjepa.embedding"),
     "RunConfig": "anyjepa.training",
-    "load": "anyjepa.training",
+    "export": "anyjepa.hub.export",
+    "load": "anyjepa.hub.load",
     "probe": "anyjepa.evaluation",
 }
-_OTHERWISE_NAMED = {"load": "load_method"}
 
 
 def __getattr__(name: str) -> Any:
     if name not in _LATER:
         raise AttributeError(f"module 'anyjepa' has no attribute '{name}'")
-    return getattr(importlib.import_module(_LATER[name]), _OTHERWISE_NAMED.get(name, name))
+    return getattr(importlib.import_module(_LATER[name]), name)

@@ -15,7 +15,19 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from anyjepa.errors import AnyjepaError, ConfigError, nearest
-from anyjepa.verbs import completion, demo, doctor, embed, inspect, methods, pretrain, probe, resume, search
+from anyjepa.verbs import (
+    completion,
+    demo,
+    doctor,
+    embed,
+    export,
+    inspect,
+    methods,
+    pretrain,
+    probe,
+    resume,
+    search,
+)
 
 VERBS = {
     verb.__name__.rpartition(".")[2]: verb
@@ -29,6 +41,7 @@ VERBS = {
         probe,
         embed,
         search,
+        export,
         completion,
     )
 }
@@ -44,6 +57,7 @@ examples:
   anyjepa probe runs/photos --data labelled/ --test held-out/
   anyjepa embed runs/photos --data photos/ --out photos.parquet
   anyjepa search photos.parquet --query new.jpg
+  anyjepa export runs/photos --to hf --out exported/photos
   anyjepa pretrain ijepa --help        every option, with its source in the paper
   anyjepa pretrain ijepa --print_config > mine.yaml; anyjepa pretrain --config mine.yaml --data photos/
 

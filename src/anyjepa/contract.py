@@ -167,6 +167,14 @@ class Method(nn.Module):
         """Representation of full inputs ``x`` (B, C, ...), nothing masked. The caller decides about gradients."""
         raise NotImplementedError
 
+    def encoder_module(self, encoder: str = "target") -> nn.Module | None:
+        """The module behind :meth:`encode`, for exports and for weights that come from elsewhere; None: there is no such module.
+
+        Raises:
+            ConfigError: there is no encoder of that name.
+        """
+        return None
+
     def input_shape(self) -> tuple[int, ...]:
         """Shape (C, ...) of one sample that the method expects."""
         raise NotImplementedError

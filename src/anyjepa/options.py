@@ -110,6 +110,12 @@ def pretrain_parser(method: str, groups: dict[str, type]) -> ArgumentParser:
     parser.add_argument(
         "--out", type=str | None, default=None, help="directory of the run; default runs/METHOD-DATA"
     )
+    parser.add_argument(
+        "--init",
+        type=str | None,
+        default=None,
+        help="weights to start from: a run, an export, a name on the hub",
+    )
     for name, config in groups.items():
         parser.add_argument(f"--{name}", type=config, default=config())
     return parser

@@ -14,6 +14,9 @@ from anyjepa.data import DataReport, ImageConfig, ImageDataset, Source, build_lo
 from anyjepa.data.broken import Broken, explain
 from anyjepa.errors import CheckpointError, ConfigError, DataError
 from anyjepa.evaluation.online import OnlineProbe
+from anyjepa.hub.load import read
+from anyjepa.hub.read import Loaded
+from anyjepa.hub.start import adopt, start
 from anyjepa.monitoring.examine import examine
 from anyjepa.randomness import derive_seed
 from anyjepa.registry import entry
@@ -46,6 +49,8 @@ def pretrain(config: RunConfig, *, overwrite: bool = False, source: Source | Non
         DataError: the data cannot be read.
     """
     run = Path(config.out)
+    # Before an old run in the directory is deleted: what cannot be loaded is known by then.
+    weights = _weights(config)
     if first_process():
         prepare(run, overwrite)
     source = source or _open(config)
@@ -55,11 +60,14 @@ def pretrain(config: RunConfig, *, overwrite: bool = False, source: Source | Non
     model = config.model
     if config.images.size and getattr(model, "image_size", size) is None:
         model = replace(model, image_size=size)
+    if weights is not None:
+        model = adopt(model, config.method, weights)
+        config = replace(config, images=_as_trained(config.images, source, weights))
     if hasattr(model, "normalised"):
         model = model.normalised(config.images.mean, config.images.std)
     if hasattr(model, "fit"):
         model = model.fit((source.channels, *size))
-    method = _build(replace(config, model=model))
+    method = _build(replace(config, model=model), weights)
     shape = method.input_shape()
     if config.images.size and shape[1:] != size:
         raise ConfigError(f"images.size={size}, but the model expects {shape[1:]}: leave one of the two out")
@@ -100,7 +108,9 @@ def resume(run: str | Path) -> TrainResult:
         raise DataError(
             f"{config.data} has {len(source)} samples, it had {before} when the run began: an exact resume needs the same data"
         )
-    method, dataset = _build(config), ImageDataset(source, config.images)
+    # A run that died before its first checkpoint starts once more where it started.
+    weights = _weights(config) if config.init and latest(run) is None else None
+    method, dataset = _build(config, weights), ImageDataset(source, config.images)
     _check(method, dataset)
     return _train(config, run, method, dataset, _online_probe(config, dataset.size))
 
@@ -181,10 +191,37 @@ def _open(config: RunConfig) -> Source:
     )
 
 
-def _build(config: RunConfig) -> Method:
+def _weights(config: RunConfig) -> Loaded | None:
+    """What ``config.init`` holds."""
+    if config.init is None:
+        return None
+    if Path(config.init).resolve().is_relative_to(Path(config.out).resolve()):
+        raise ConfigError(
+            f"init={config.init} lies in the directory of the new run: name another directory for it"
+        )
+    return read(config.init)
+
+
+def _as_trained(images: ImageConfig, source: Source, weights: Loaded) -> ImageConfig:
+    """The images normalised as the weights are used to, unless something else was chosen."""
+    channels = weights.method.input_shape()[0]
+    if channels != source.channels:
+        raise ConfigError(
+            f"the weights take {channels} channels, the data have {source.channels}: set images.channels={channels}"
+        )
+    if images.mean is not None or images.std is not None:
+        return images
+    mean, std = weights.pixels
+    return replace(images, mean=mean, std=std)
+
+
+def _build(config: RunConfig, weights: Loaded | None) -> Method:
     # For methods that draw their first weights from the global generator: all processes must draw the same.
     torch.manual_seed(derive_seed(config.train.seed, "init"))
-    return entry(config.method).method(config.model)
+    method = entry(config.method).method(config.model)
+    if weights is not None:
+        start(method, weights)
+    return method
 
 
 def _check(method: Method, dataset: ImageDataset) -> None:

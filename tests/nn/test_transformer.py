@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from anyjepa.errors import ConfigError
 from anyjepa.nn.attention import take
 from anyjepa.nn.transformer import Block, DropPath, Encoder, initialise
 from anyjepa.tokenizers.patches import PatchTokenizer
@@ -176,3 +177,24 @@ def test_initialise() -> None:
         for linear in (block.attn.proj, block.mlp.fc2):
             assert linear.weight.std().item() == pytest.approx(0.02 / (2 * number) ** 0.5, rel=0.03)
         assert block.attn.qkv.weight.std().item() == pytest.approx(0.02, rel=0.03)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "changes", [{"positions": p, "registers": r} for p in POSITIONS[::2] for r in (0, 2)]
+)
+def test_resized_equals_one_that_was_built_for_the_size(changes: dict) -> None:
+    small = encoder(**changes)
+    built = Encoder(PatchTokenizer((16, 4), (4, 4), 2, 24), dim=24, depth=3, heads=2, **changes).eval()
+    built.load_state_dict(small.state_dict())
+    x = torch.randn(2, 2, 16, 4)
+    resized = small.resized((16, 4))
+    assert torch.equal(resized(resized.tokenizer.cut(x)), built(built.tokenizer.cut(x)))
+    assert small.tokenizer.size == (8, 12)
+
+
+def test_learned_positions_and_broken_patches_cannot_be_resized() -> None:
+    with pytest.raises(ConfigError, match="learned for inputs of"):
+        encoder(positions="learned").resized((16, 4))
+    with pytest.raises(ConfigError, match="not divisible by patch"):
+        encoder().resized((10, 4))

@@ -82,6 +82,9 @@ OFFICIAL_ENCODER = NameMap(
 )
 """Also the names of timm's vision transformer without class token and head."""
 
+TIMM_REGISTERS = (Rule("registers", ("reg_token",), "table"),)
+"""What timm's vision transformer has on top of that."""
+
 OFFICIAL_PREDICTOR = NameMap(
     "official I-JEPA predictor",
     (
@@ -93,6 +96,26 @@ OFFICIAL_PREDICTOR = NameMap(
         *_affine("proj", "predictor_proj"),
     ),
 )
+
+PUBLISHED_ENCODER = NameMap(
+    "IJepaModel in a file",
+    (
+        *_patches("embeddings.patch_embeddings.projection"),
+        Rule("positions.table", ("embeddings.position_embeddings",), "table"),
+        *_affine("blocks.*.norm1", "encoder.layer.*.layernorm_before"),
+        *_affine(
+            "blocks.*.attn.qkv",
+            *(f"encoder.layer.*.attention.attention.{part}" for part in ("query", "key", "value")),
+        ),
+        *_affine("blocks.*.attn.proj", "encoder.layer.*.attention.output.dense"),
+        *_affine("blocks.*.norm2", "encoder.layer.*.layernorm_after"),
+        *_affine("blocks.*.mlp.fc1", "encoder.layer.*.intermediate.dense"),
+        *_affine("blocks.*.mlp.fc2", "encoder.layer.*.output.dense"),
+        *_affine("norm", "layernorm"),
+    ),
+    ignored=("pooler.", "embeddings.mask_token", "classifier."),
+)
+"""Names in published files: those of transformers 4, which version 5 reads and writes too."""
 
 TRANSFORMERS_ENCODER = NameMap(
     "transformers IJepaModel",
@@ -109,7 +132,7 @@ TRANSFORMERS_ENCODER = NameMap(
     ),
     ignored=("pooler.", "embeddings.mask_token"),
 )
-"""Names of transformers 5.x."""
+"""Names in the memory of transformers 5."""
 
 
 def to_theirs(table: NameMap, ours: Tensors, patch: tuple[int, ...] = ()) -> dict[str, Tensor]:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from anyjepa.contract import Method
 from anyjepa.errors import CheckpointError, MissingExtraError
+from anyjepa.hub.encoder import encoder_tensors
 from anyjepa.hub.names import TRANSFORMERS_ENCODER, to_ours, to_theirs
-from anyjepa.hub.parts import CONTEXT, TARGET, put_together, take_apart
+from anyjepa.hub.parts import CONTEXT, TARGET, put_together
 
 if TYPE_CHECKING:
     from transformers import IJepaModel
@@ -26,15 +27,15 @@ def to_transformers(method: Method, encoder: Literal["target", "context"] = "tar
     ``model(images).last_hidden_state`` are its tokens.
 
     Args:
-        method: an I-JEPA method.
-        encoder: which of its encoders; the predictor has no place there.
+        method: I-JEPA, or another method with the same vision transformer.
+        encoder: which of its encoders; a predictor has no place there.
 
     Raises:
         MissingExtraError: transformers is not installed.
         ConfigError: the method has something that the layout cannot hold (registers, rotary positions).
     """
     transformers = _transformers()
-    tensors = take_apart(method)[TARGET if encoder == "target" else CONTEXT]
+    tensors = encoder_tensors(method, encoder, "transformers IJepaModel")
     c = method.config
     config = transformers.IJepaConfig(
         hidden_size=c.dim,

@@ -222,11 +222,15 @@ class IJEPA(Method):
 
     def encode(self, x: Tensor, *, encoder: str = "target", layer: int = -1) -> Representation:
         """Representation of whole images (B, C, H, W) by the ``"target"`` (default) or the ``"context"`` encoder."""
-        if encoder not in ("target", "context"):
-            raise ConfigError(f"unknown encoder '{encoder}': {nearest(encoder, ('target', 'context'))}")
-        module = self.target_encoder if encoder == "target" else self.context_encoder
+        module = self.encoder_module(encoder)
         tokens = module(self.context_encoder.tokenizer.cut(x), layer=layer)
         return Representation(tokens, tokens.mean(dim=1), encoder, layer, self.layout)
+
+    def encoder_module(self, encoder: str = "target") -> nn.Module:
+        """The ``"target"`` (default) or the ``"context"`` encoder."""
+        if encoder not in ("target", "context"):
+            raise ConfigError(f"unknown encoder '{encoder}': {nearest(encoder, ('target', 'context'))}")
+        return self.target_encoder if encoder == "target" else self.context_encoder
 
     def input_shape(self) -> tuple[int, ...]:
         """(C, H, W)."""

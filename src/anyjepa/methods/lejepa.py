@@ -234,10 +234,14 @@ class LeJEPA(Method):
 
     def encode(self, x: Tensor, *, encoder: str = "target", layer: int = -1) -> Representation:
         """Representation of whole images (B, C, H, W). ``"target"`` and ``"context"`` are the one encoder."""
+        tokens = self.encoder_module(encoder)(self.encoder.tokenizer.cut(x), layer=layer)
+        return Representation(tokens, tokens.mean(dim=1), encoder, layer, self.layout)
+
+    def encoder_module(self, encoder: str = "target") -> nn.Module:
+        """The one encoder, under either name."""
         if encoder not in ("target", "context"):
             raise ConfigError(f"unknown encoder '{encoder}': {nearest(encoder, ('target', 'context'))}")
-        tokens = self.encoder(self.encoder.tokenizer.cut(x), layer=layer)
-        return Representation(tokens, tokens.mean(dim=1), encoder, layer, self.layout)
+        return self.encoder
 
     def input_shape(self) -> tuple[int, ...]:
         """(C, H, W)."""

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from anyjepa.errors import ConfigError
 from anyjepa.nn.attention import Attention, Keep, take
 from anyjepa.nn.linear import Linear
 from anyjepa.nn.positions import Positions, Rotary, rotary_table
-from anyjepa.tokenizers.patches import PatchTokenizer
+from anyjepa.tokenizers.patches import PatchTokenizer, patch_layout
 
 
 class Mlp(nn.Module):
@@ -141,10 +144,9 @@ class Encoder(nn.Module):
         self.norm = nn.LayerNorm(dim, eps=eps)
         self.rotary = positions == "rotary"
         if self.rotary:
-            cos, sin = rotary_table(grid, dim // heads)
-            # Registers have no place: their angle is zero.
-            self.register_buffer("cos", F.pad(cos, (0, 0, registers, 0), value=1.0), persistent=False)
-            self.register_buffer("sin", F.pad(sin, (0, 0, registers, 0)), persistent=False)
+            cos, sin = self._rotary_table(grid)
+            self.register_buffer("cos", cos, persistent=False)
+            self.register_buffer("sin", sin, persistent=False)
 
     def forward(
         self,
@@ -181,6 +183,40 @@ class Encoder(nn.Module):
             x = self.blocks[i](x, valid=valid, rotary=rotary)
         x = self.blocks[last](x, valid=valid, rotary=rotary, keep=wanted)
         return self.norm(x) if last == len(self.blocks) - 1 else x
+
+    def resized(self, size: Sequence[int]) -> Encoder:
+        """A copy with the same weights for inputs of another size: the positions are computed for the new grid.
+
+        Args:
+            size: input size along each axis.
+
+        Raises:
+            ConfigError: the patches do not divide it, or the positions are learned for another grid.
+        """
+        patch = self.tokenizer.patch
+        layout = patch_layout(size, patch)
+        old = self.tokenizer.layout.grid
+        if self.positions.kind == "learned" and layout.grid != old:
+            kept = tuple(g * p for g, p in zip(old, patch, strict=True))
+            raise ConfigError(
+                f"the positions are learned for inputs of {kept}, they cannot be computed for {tuple(size)}"
+            )
+        copied = copy.deepcopy(self)
+        copied.tokenizer.size, copied.tokenizer.layout = tuple(size), layout
+        table = copied.positions.table
+        if copied.positions.kind != "learned":
+            fresh = Positions(layout.grid, table.shape[1], copied.positions.kind).table
+            copied.positions.table = fresh.to(table)
+        if self.rotary:
+            copied.cos, copied.sin = (angles.to(table) for angles in self._rotary_table(layout.grid))
+        return copied
+
+    def _rotary_table(self, grid: Sequence[int]) -> Rotary:
+        first: Block = self.blocks[0]  # type: ignore[assignment]
+        prefix = 0 if self.registers is None else self.registers.shape[0]
+        cos, sin = rotary_table(grid, self.norm.weight.shape[0] // first.attn.heads)
+        # Registers have no place: their angle is zero.
+        return F.pad(cos, (0, 0, prefix, 0), value=1.0), F.pad(sin, (0, 0, prefix, 0))
 
     def _angles(self, keep: Tensor | None, prefix: int) -> Rotary | None:
         if not self.rotary:

@@ -78,6 +78,7 @@ class ConvTokenizer(PatchTokenizer):
 
     def _paste(self, patches: Float[Tensor, "B N patch"]) -> Float[Tensor, "B C H W"]:
         """The image whose patches these are: the inverse of ``cut``."""
+        # shape[0] and not len(), which would be a constant in an exported program.
         (rows, columns), (height, width) = self.layout.grid, self.patch
-        x = patches.view(len(patches), rows, columns, self.channels, height, width)
-        return x.permute(0, 3, 1, 4, 2, 5).reshape(len(patches), self.channels, *self.size)
+        x = patches.view(patches.shape[0], rows, columns, self.channels, height, width)
+        return x.permute(0, 3, 1, 4, 2, 5).reshape(patches.shape[0], self.channels, *self.size)

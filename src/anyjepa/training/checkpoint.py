@@ -196,6 +196,11 @@ def load_method(path: str | Path) -> Method:
     Raises:
         CheckpointError: there is nothing to load, or it is torn or does not fit its config.
     """
+    return load_with_config(path)[0]
+
+
+def load_with_config(path: str | Path) -> tuple[Method, Mapping[str, Any]]:
+    """As :func:`load_method`, and the plain config of the run."""
     path = Path(path)
     if (path / STATE).is_file():
         config, weights = verify(path).config, path / MODEL
@@ -213,4 +218,4 @@ def load_method(path: str | Path) -> Method:
     found = entry(config["method"])
     method = found.method(from_dict(found.config, config["model"]))
     restore_model(method, read_tensors(weights))
-    return method.eval()
+    return method.eval(), config

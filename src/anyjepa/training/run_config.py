@@ -27,6 +27,8 @@ class RunConfig:
     """Where the data are: a path, or the name of a data set that is built in."""
     out: str
     """Run directory."""
+    init: str | None = None
+    """Weights to start from: whatever `anyjepa.load` reads; None: random ones. A resume takes the run's own checkpoints."""
     images: ImageConfig = field(default_factory=ImageConfig)
     """How images become batches."""
     train: TrainConfig = field(default_factory=TrainConfig)

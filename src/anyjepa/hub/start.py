@@ -1,0 +1,89 @@
+"""Pretraining that starts from trained weights: sizes are theirs, the optimizer and its schedules are new."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from anyjepa.contract import Method
+from anyjepa.errors import ConfigError
+from anyjepa.hub.encoder import encoder_of
+from anyjepa.hub.read import Loaded
+
+_ENCODER = (
+    "channels",
+    "patch_size",
+    "stem",
+    "dim",
+    "depth",
+    "heads",
+    "mlp_ratio",
+    "positions",
+    "registers",
+)
+_WHOLE = (
+    "size",
+    "predictor_width",
+    "predictor_depth",
+    "predictor_heads",
+    "hidden",
+    "projection",
+    "projector_norm",
+)
+"""Fields of a config that weights determine: those of the encoder, and those of all the rest."""
+
+
+def adopt(config: Any, method: str, loaded: Loaded) -> Any:
+    """The config with the sizes of the weights in it.
+
+    A field at its default counts as not chosen. The image size may be another than that of the weights, unless their positions
+    are learned for it.
+
+    Args:
+        config: of the new run.
+        method: name of its method; the encoders fit other methods with the same encoder too.
+        loaded: the weights.
+
+    Raises:
+        ConfigError: a field was chosen that contradicts the weights.
+    """
+    theirs, default = loaded.method.config, type(config)()
+    names = [*_ENCODER, *(_WHOLE if _complete(method, loaded) else ())]
+    if config.size == default.size:
+        config = replace(config, size=theirs.size)
+    if config.image_size is None:
+        config = replace(config, image_size=theirs.image_size)
+    elif theirs.positions == "learned":
+        names.append("image_size")
+    found, wrong = {}, []
+    for name in names:
+        if not hasattr(config, name):
+            continue
+        mine, wanted = getattr(config, name), getattr(theirs, name)
+        if mine not in (wanted, getattr(default, name)):
+            wrong.append(f"model.{name}={mine}, but the weights have {wanted}")
+        found[name] = wanted
+    if wrong:
+        raise ConfigError(
+            f"{'; '.join(wrong)}: leave it out to take it from the weights, or start without init"
+        )
+    return replace(config, **found)
+
+
+@torch.no_grad()
+def start(method: Method, loaded: Loaded) -> None:
+    """Copy the weights into a new method whose config was adopted: all of them if they are all there, else the encoders."""
+    own = method.state_dict()
+    if _complete(method.name, loaded):
+        for name, tensor in loaded.method.state_dict().items():
+            if name in own:
+                own[name].copy_(tensor)
+    # The target encoder last: a method with a single encoder starts from the better one.
+    for role in ("context", "target"):
+        encoder_of(method, role).load_state_dict(encoder_of(loaded.method, role).state_dict())
+
+
+def _complete(method: str, loaded: Loaded) -> bool:
+    return loaded.whole and loaded.method.name == method
