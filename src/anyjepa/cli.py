@@ -7,13 +7,14 @@ import sys
 from collections.abc import Sequence
 
 from anyjepa.errors import AnyjepaError
-from anyjepa.verbs import demo, doctor, methods, pretrain, probe, resume
+from anyjepa.verbs import demo, doctor, methods, pretrain, probe, report, resume
 
 VERBS = {
     "pretrain": pretrain,
     "resume": resume,
     "doctor": doctor,
     "probe": probe,
+    "report": report,
     "methods": methods,
     "demo": demo,
 }
@@ -24,6 +25,7 @@ examples:
   anyjepa resume runs/photos
   anyjepa doctor runs/photos
   anyjepa probe runs/photos --data labelled/ --test held-out/
+  anyjepa report runs/photos --open
   anyjepa pretrain ijepa --help        every option, with its source in the paper
   anyjepa pretrain ijepa --print_config > mine.yaml; anyjepa pretrain --config mine.yaml --data photos/
 """
