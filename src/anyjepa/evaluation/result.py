@@ -112,7 +112,10 @@ class ProbeResult:
             [row.features, str(row.labels), str(row.dims), _score(row.knn), _score(row.linear)]
             for row in self.rows
         ]
-        return ["features", "labels", "dims", "kNN %", "linear %"], [*rows, ["chance", "", "", chance, chance]]
+        return ["features", "labels", "dims", "kNN %", "linear %"], [
+            *rows,
+            ["chance", "", "", chance, chance],
+        ]
 
     def __str__(self) -> str:
         layers = ", ".join(map(str, self.layers))

@@ -20,7 +20,7 @@ from anyjepa.report.patches import patch_section
 from anyjepa.report.record import Record, attempt, read_record
 from anyjepa.report.samples import Samples, open_samples
 from anyjepa.report.settings import settings
-from anyjepa.report.summary import environment, facts, method_entry, verdict
+from anyjepa.report.summary import environment, facts, method_entry, sentence, verdict
 from anyjepa.training.run_dir import write_whole
 
 REPORT = "report.html"
@@ -33,6 +33,7 @@ class Section:
     """One section: ``content`` for its template, or ``missing``, the sentence that stands in its place."""
 
     name: str
+    short: str
     title: str
     content: Any
     missing: str
@@ -79,7 +80,7 @@ def write_report(
     page = render(
         name=record.name,
         verdict=head,
-        facts=facts(record),
+        facts=facts(record, data),
         entry=found,
         arxiv=re.findall(r"\d{4}\.\d{4,5}", found.citation) if found else [],
         sections=sections,
@@ -99,12 +100,12 @@ def _sections(
 ) -> list[Section]:
     made: list[Section] = []
 
-    def add(name: str, title: str, make: Callable[[], Any]) -> None:
+    def add(short: str, title: str, make: Callable[[], Any]) -> None:
         step(title)
         content, reason = attempt(make)
-        made.append(Section(name, title, content, _sentence(reason)))
+        made.append(Section(short.lower(), short, title, content, sentence(reason)))
 
-    add("curves", "Curves", lambda: _curves(record, mark))
+    add("Curves", "Curves", lambda: _curves(record, mark))
     step("Images")
     samples, problem = attempt(lambda: _samples(record, data, images))
 
@@ -119,20 +120,19 @@ def _sections(
     method: Any = record.method  # not None where there are samples
     seed = record.get("train.seed")
     seed = seed if isinstance(seed, int) else 0
-    add("masks", "What is hidden", pictures(lambda s: mask_section(method, s, seed)))
-    add("errors", "Where predictions go wrong", pictures(lambda s: error_section(method, s, seed)))
-    add("patches", "What the features show", pictures(lambda s: patch_section(method, s, seed)))
-    add("neighbours", "Which images are alike", pictures(lambda s: neighbour_section(method, s, seed, progress)))
-    add("scores", "What the features are worth", lambda: _scores(record))
-    add("data", "The data", lambda: _data(record))
-    add("settings", "Settings", lambda: _settings(record))
-    add("environment", "Environment", lambda: _environment(record))
+    add("Masks", "What is hidden", pictures(lambda s: mask_section(method, s, seed)))
+    add("Errors", "Where predictions go wrong", pictures(lambda s: error_section(method, s, seed)))
+    add("Features", "What the features show", pictures(lambda s: patch_section(method, s, seed)))
+    add(
+        "Neighbours",
+        "Which images are alike",
+        pictures(lambda s: neighbour_section(method, s, seed, progress)),
+    )
+    add("Scores", "What the features are worth", lambda: _scores(record))
+    add("Data", "The data", lambda: _data(record))
+    add("Settings", "Settings", lambda: _settings(record))
+    add("Environment", "Environment", lambda: _environment(record))
     return made
-
-
-def _sentence(reason: str) -> str:
-    """A reason as a sentence of its own."""
-    return reason and reason[0].upper() + reason[1:] + ("" if reason.endswith((".", "!", "?")) else ".")
 
 
 def _curves(record: Record, mark: int | None) -> Any:
@@ -165,8 +165,13 @@ def _data(record: Record) -> Any:
         raise DataError("the run does not say what it was trained on")
     images = record.get("images")
     known = images if isinstance(images, dict) else {}
-    columns = {k: known.get(k) for k in ("channels", "image_column", "limit")}
-    return {"where": str(where), "lines": str(inspect(open_source(where, **columns))).splitlines()}
+    source = open_source(
+        where,
+        channels=known.get("channels"),
+        image_column=known.get("image_column"),
+        limit=known.get("limit"),
+    )
+    return {"where": str(where), "lines": str(inspect(source)).splitlines()}
 
 
 def _settings(record: Record) -> Any:

@@ -19,6 +19,8 @@ BUCKETS = 200
 """Stretches a long curve is cut into; the smallest and the largest value of each are kept, so that no spike is lost."""
 LOG_FROM = 40.0
 """Largest over smallest value from which a chart of positive values gets a logarithmic axis."""
+CUT = {"Prediction": -1.0}
+"""Values below this are drawn on it: early steps would squeeze all later ones into a line."""
 MOST_OTHERS = 6
 """Numbers without a chart of their own that are drawn, one chart each."""
 
@@ -77,7 +79,7 @@ class Chart:
 NAMED: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     (
         "Prediction",
-        "How much of what is special to a sample is predicted: 0 is no better than chance, 1 is perfect. Should rise.",
+        "How much of what is special to a sample is predicted: 0 is chance, 1 perfect. Should rise. Cut off below -1.",
         ("prediction_match", "prediction_gain"),
     ),
     (
@@ -124,7 +126,9 @@ def charts(rows: Sequence[Row], mark: int | None = None) -> list[Chart]:
     """
     columns = _columns(rows)
     parts = _parts(rows, columns)
-    wanted = [("Loss", "What is minimised. Alone it does not tell whether anything is learned.", ("loss", *parts))]
+    wanted = [
+        ("Loss", "What is minimised. Alone it does not tell whether anything is learned.", ("loss", *parts))
+    ]
     wanted += NAMED
     known = BOOKKEEPING.union(*(names for _, _, names in wanted))
     others = [name for name in columns if name not in known][:MOST_OTHERS]
@@ -191,6 +195,7 @@ def _chart(
 ) -> Chart:
     everything = np.concatenate([v[np.isfinite(v)] for _, v in columns.values()])
     low, high = float(everything.min()), float(everything.max())
+    low = max(low, CUT.get(title, -math.inf))
     logarithmic = low > 0 and high / low > LOG_FROM
     y_ticks = _powers(low, high) if logarithmic else _nice(low, high)
     if logarithmic:
@@ -204,7 +209,7 @@ def _chart(
         return LEFT + (step - span[0]) / max(1, span[1] - span[0]) * (WIDTH - LEFT - RIGHT)
 
     def y(value: float) -> float:
-        value = math.log10(value) if logarithmic else value
+        value = max(low, math.log10(value) if logarithmic else value)
         return HEIGHT - BOTTOM - (value - low) / (high - low) * (HEIGHT - TOP - BOTTOM)
 
     drawn = []

@@ -15,23 +15,27 @@ from anyjepa.report.masks import grid_of
 from anyjepa.report.pixels import Picture, enlarge, error_colours, picture, spread_tokens
 from anyjepa.report.samples import POOL, Samples, affordable
 
-OPACITY = 0.7
+OPACITY = 0.75
 """Share of the error's colour over the grey image."""
 
 
 @dataclass(frozen=True)
 class ErrorCard:
-    """One image, its errors over it, and their mean."""
+    """One image, its errors over it, their mean, and the mean error of whoever predicts the mean."""
 
     image: Picture
     errors: Picture
-    relative: float
+    error: float
+    mean_error: float
     caption: str
 
 
 @dataclass(frozen=True)
 class ErrorSection:
-    """All cards, and the error over all images looked at; ``draws`` masks of each."""
+    """All cards, and the error over all images looked at; ``draws`` masks of each.
+
+    Errors are in units of the error made on average by predicting, at every place, the mean of the other images there.
+    """
 
     cards: tuple[ErrorCard, ...]
     relative: float
@@ -42,7 +46,10 @@ class ErrorSection:
 
 @torch.no_grad()
 def error_section(method: Method, samples: Samples, seed: int) -> ErrorSection:
-    """Squared prediction errors by place, over those of predicting the mean of the other images at that place.
+    """Squared prediction errors by place, over what predicting the mean of the other images there costs on average.
+
+    The average is over all images and places: at a place where nothing varies the mean is perfect, and an error divided by its
+    own would look huge where it hardly counts.
 
     Raises:
         DataError: the output of the method does not say where its predictions lie, or there are fewer than two images.
@@ -55,26 +62,25 @@ def error_section(method: Method, samples: Samples, seed: int) -> ErrorSection:
     index = torch.from_numpy(samples.index)
     for step in range(draws):
         tally.add(method(Batch(samples.images, index, step=step, seed=seed)))
-    errors, mean_errors = tally.errors, tally.mean_errors()
-    counted = tally.count > 0
-    ratio = errors / mean_errors.clamp(min=1e-12)
+    count, mean_errors = tally.count, tally.mean_errors()
+    unit = mean_errors.sum() / count.sum()
+    ratio = tally.errors / count.clamp(min=1) / unit.clamp(min=1e-12)
     cards = []
     for row, image in zip(samples.shown.tolist(), samples.pictures(), strict=True):
         large = enlarge(image)
         size = (large.shape[0], large.shape[1])
         grey = large.mean(axis=2, keepdims=True).repeat(3, axis=2)
         colour = error_colours(spread_tokens(ratio[row].numpy(), grid, size))
-        known = spread_tokens(counted[row].numpy(), grid, size)[..., None]
+        known = spread_tokens((count[row] > 0).numpy(), grid, size)[..., None]
         mixed = np.where(known, (1 - OPACITY) * grey + OPACITY * colour, grey).round().astype(np.uint8)
-        relative = float(errors[row].sum() / mean_errors[row].sum().clamp(min=1e-12))
-        name = samples.name(int(samples.index[row]))
-        cards.append(
-            ErrorCard(
-                picture(image, name), picture(mixed, f"{name}: relative error {relative:.2f}"), relative, name
-            )
+        error, mean_error = (
+            float(total[row].sum() / count[row].sum() / unit) for total in (tally.errors, mean_errors)
         )
-    whole = float(errors.sum() / mean_errors.sum().clamp(min=1e-12))
-    return ErrorSection(tuple(cards), whole, len(index), draws, int((~counted).sum()))
+        name = samples.name(int(samples.index[row]))
+        drawn = picture(mixed, f"{name}: error {error:.2f}, that of the mean {mean_error:.2f}")
+        cards.append(ErrorCard(picture(image, name), drawn, error, mean_error, name))
+    relative = float(tally.errors.sum() / mean_errors.sum())
+    return ErrorSection(tuple(cards), relative, len(index), draws, int((count == 0).sum()))
 
 
 class Tally:
@@ -103,7 +109,7 @@ class Tally:
         """
         if output.masks is None or output.predicted is None or output.target is None:
             raise DataError(
-                "the method does not say where in an image its predictions lie (it predicts no hidden tokens), so there is no "
+                "this method predicts no hidden tokens: it does not say where in an image its predictions lie, so there is no "
                 "map of their errors"
             )
         place = output.masks.targets.flatten(1)

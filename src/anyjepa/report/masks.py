@@ -48,12 +48,6 @@ def grid_of(method: Method, images: torch.Tensor) -> tuple[int, int]:
     return grid[0], grid[1]
 
 
-def draw(method: Method, samples: Samples, rows: np.ndarray, step: int, seed: int) -> tuple[Batch, object]:
-    """The batch of some of the samples, and the method's output for it without a gradient."""
-    batch = Batch(samples.images[rows], torch.from_numpy(samples.index[rows]), step=step, seed=seed)
-    return batch, method(batch)
-
-
 @torch.no_grad()
 def mask_section(method: Method, samples: Samples, seed: int) -> MaskSection:
     """The masks of step 0, drawn over the images that are shown.
@@ -66,8 +60,8 @@ def mask_section(method: Method, samples: Samples, seed: int) -> MaskSection:
     masks = output.masks
     if masks is None:
         raise DataError(
-            f"{method.name} hides nothing that it then predicts, so there are no masks to draw. Its training compares whole "
-            f"views of an image, which it does not put into its output, so they cannot be shown here"
+            "this method predicts no hidden tokens: there are no masks in its output to draw. If it compares views of an image, "
+            "they are not in its output either"
         )
     grid = grid_of(method, samples.images)
     pictures = samples.pictures()

@@ -122,6 +122,8 @@ def _pictures(samples: Samples, index: np.ndarray, wanted: list[int]) -> dict[in
     position = {int(index[j]): j for j in wanted}
     found = {}
     for loaded in load_all(samples.dataset, index[wanted], batch_size=64):
-        for array, i in zip(colours(loaded.images, samples.dataset.config), loaded.index.tolist(), strict=True):
+        for array, i in zip(
+            colours(loaded.images, samples.dataset.config), loaded.index.tolist(), strict=True
+        ):
             found[position[i]] = picture(array, samples.name(i), LARGEST)
     return found

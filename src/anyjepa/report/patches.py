@@ -1,4 +1,8 @@
-"""Token features as colours: their first three principal components are red, green and blue."""
+"""Token features as colours: their first three principal components are red, green and blue.
+
+A token says where it lies as well as what is there, and in small models the place comes first. So the same is drawn of the
+*content* too: what is left of a token when the mean over the images at its place is taken off.
+"""
 
 from __future__ import annotations
 
@@ -22,22 +26,20 @@ AT_ONCE = 16
 
 @dataclass(frozen=True)
 class PatchCard:
-    """One image and its maps."""
+    """One image and its maps, each with its name."""
 
     image: Picture
-    trained: Picture
-    untrained: Picture
+    maps: tuple[tuple[str, Picture], ...]
     caption: str
 
 
 @dataclass(frozen=True)
 class PatchSection:
-    """All cards, and the share of the variance that three colours can show."""
+    """All cards, how many images the components were fitted on, and for each map the share of the variance it shows."""
 
     cards: tuple[PatchCard, ...]
     images: int
-    trained_share: float
-    untrained_share: float
+    shares: tuple[tuple[str, float], ...]
 
 
 def patch_section(method: Method, samples: Samples, seed: int) -> PatchSection:
@@ -47,18 +49,24 @@ def patch_section(method: Method, samples: Samples, seed: int) -> PatchSection:
         DataError: the tokens do not lie in rows and columns.
     """
     grid = grid_of(method, samples.images)
-    after, after_share = _colours(_tokens(method, samples))
-    before, before_share = _colours(_tokens(untrained(method, seed).eval(), samples))
+    after, before = _tokens(method, samples), _tokens(untrained(method, seed).eval(), samples)
+    painted = {
+        "trained": _colours(after),
+        "untrained": _colours(before),
+        "trained, content": _colours(after - after.mean(0)),
+        "untrained, content": _colours(before - before.mean(0)),
+    }
     cards = []
     for row, image in zip(samples.shown.tolist(), samples.pictures(), strict=True):
         size = enlarge(image).shape[:2]
         name = samples.name(int(samples.index[row]))
-        maps = [picture(spread_tokens(c[row], grid, size), f"{name}: {w}") for c, w in (
-            (after, "features of the trained encoder as colours"),
-            (before, "features of the untrained encoder as colours"),
-        )]
-        cards.append(PatchCard(picture(image, name), maps[0], maps[1], name))
-    return PatchSection(tuple(cards), len(samples.index), after_share, before_share)
+        maps = tuple(
+            (what, picture(spread_tokens(values[row], grid, size), f"{name}: features as colours, {what}"))
+            for what, (values, _) in painted.items()
+        )
+        cards.append(PatchCard(picture(image, name), maps, name))
+    shares = tuple((what, share) for what, (_, share) in painted.items())
+    return PatchSection(tuple(cards), len(samples.index), shares)
 
 
 @torch.no_grad()

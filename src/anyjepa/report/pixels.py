@@ -22,7 +22,15 @@ LARGEST = 224
 JPEG_QUALITY = 85
 
 PALETTE = np.array(
-    [[230, 159, 0], [86, 180, 233], [0, 158, 115], [240, 228, 66], [213, 94, 0], [204, 121, 167], [0, 114, 178]]
+    [
+        [230, 159, 0],
+        [86, 180, 233],
+        [0, 158, 115],
+        [240, 228, 66],
+        [213, 94, 0],
+        [204, 121, 167],
+        [0, 114, 178],
+    ]
 )
 """Colours that can be told apart by people who see colours differently (Okabe and Ito), as RGB."""
 

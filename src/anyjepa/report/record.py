@@ -82,7 +82,8 @@ def read_record(run: str | Path) -> Record:
         raise CheckpointError(
             f"{run} is not a run directory: expected a directory with {CONFIG}, log.jsonl and checkpoints/"
         )
-    config, _ = attempt(lambda: read_yaml(path / CONFIG))
+    written, _ = attempt(lambda: read_yaml(path / CONFIG))
+    config: Mapping[str, Any] = written or {}
     info, _ = attempt(lambda: read_info(path))
     rows, log_problem = attempt(lambda: read_rows(path))
     newest = latest(path)
@@ -101,7 +102,7 @@ def read_record(run: str | Path) -> Record:
         log_problem = "nothing has been logged yet"
     return Record(
         path=path,
-        config=config or {},
+        config=config,
         info=info if isinstance(info, dict) else {},
         rows=rows or [],
         log_problem=log_problem,

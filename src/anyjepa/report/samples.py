@@ -54,7 +54,7 @@ class Samples:
         """What an image is called: its class, where it has one, and its name in the source."""
         label, names = self.dataset.source.label(index), self.dataset.source.class_names
         identity = self.dataset.source.identity(index)
-        return identity if label is None else f"{names[label] if names else label}, {identity}"
+        return identity if label is None else f"{names[label] if names else f'class {label}'}, {identity}"
 
 
 def open_samples(record: Record, method: Method, data: str | None, pool: int | None) -> Samples:
@@ -106,7 +106,7 @@ def _open(where: str, config: ImageConfig, channels: int) -> Source:
 def affordable(method: Method) -> int:
     """How many images the search for neighbours reads: fewer for a larger model."""
     weights = sum(p.numel() for p in method.parameters())
-    channels, height, width = method.input_shape()
+    _, height, width = method.input_shape()
     # A token for each 8 x 8 pixels is a guess between the patches of small and of large models.
     cost = 2.0 * weights * max(16, height * width / 64)
     return int(np.clip(BUDGET / cost, *POOL))

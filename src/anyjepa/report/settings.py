@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, is_dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from anyjepa.config import to_dict
+from anyjepa.errors import AnyjepaError
 from anyjepa.report.record import Record, attempt
 from anyjepa.training import RunConfig
 
@@ -26,56 +27,66 @@ class Setting:
 
 @dataclass(frozen=True)
 class Settings:
-    """All settings in groups of the same first key, in the order of the config; ``problem``: why defaults are unknown."""
+    """All settings in the order of the config; ``problem``: why defaults are unknown, or ``""``."""
 
-    groups: tuple[tuple[str, tuple[Setting, ...]], ...]
-    changed: int
+    rows: tuple[Setting, ...]
     problem: str
+
+    @property
+    def changed(self) -> tuple[Setting, ...]:
+        """Those that differ from their default."""
+        return tuple(row for row in self.rows if row.state == CHANGED)
 
 
 def settings(record: Record) -> Settings:
     """The settings of a run. Where the config is not of this version's classes, values stand without defaults."""
-    defaults, problem = attempt(lambda: _defaults(record))
-    plain, fitted = defaults or ({}, {})
-    groups: dict[str, list[Setting]] = {}
-    changed = 0
-    for key, value in _flat(record.config):
-        group = key.partition(".")[0] if "." in key else "run"
-        if key not in plain:
-            state, usual = UNKNOWN, ""
-        elif plain[key] == value:
-            state, usual = DEFAULT, _text(plain[key])
-        elif plain[key] is None and fitted.get(key) == value:
-            state, usual = DERIVED, "from size or data"
-        else:
-            state, usual = CHANGED, _text(fitted.get(key, plain[key]))
-        changed += state == CHANGED
-        groups.setdefault(group, []).append(Setting(key, _text(value), usual, state))
-    return Settings(tuple((name, tuple(rows)) for name, rows in groups.items()), changed, problem)
-
-
-def _defaults(record: Record) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Flat defaults of a run of this method; and the same as they were filled in for its size and its data."""
-    actual = RunConfig.from_mapping(record.config)
+    actual, problem = attempt(lambda: RunConfig.from_mapping(record.config))
+    if actual is None:
+        return Settings(
+            tuple(Setting(key, _text(value), "", UNKNOWN) for key, value in _flat(record.config)), problem
+        )
     bare = RunConfig(actual.method, type(actual.model)(), actual.data, actual.out)
-    plain = dict(_flat(to_dict(bare)))
-    for key in ("method", "data", "out"):
-        del plain[key]
-    open_fields = {k: getattr(actual.model, k) for k in ("size", "image_size") if hasattr(actual.model, k)}
-    model: Any = replace(bare.model, **open_fields) if is_dataclass(bare.model) else bare.model
-    fitted = bare
-    if hasattr(model, "fit"):
-        shape = record.method.input_shape() if record.method else _shape(actual)
-        found, _ = attempt(lambda: model.fit(shape))
-        fitted = replace(bare, model=found or model)
-        size = shape[1:] if len(shape) == 3 else None
-        fitted = replace(fitted, images=replace(fitted.images, size=size, channels=shape[0]))
-    return plain, dict(_flat(to_dict(fitted)))
+    usual = dict(_flat(to_dict(bare)))
+    shape = record.method.input_shape() if record.method else _shape(actual.model)
+    rows = []
+    for key, value in _flat(to_dict(actual)):
+        if key in ("method", "data", "out"):
+            rows.append(Setting(key, _text(value), "", UNKNOWN))
+            continue
+        default = usual.get(key)
+        if value == default:
+            state = DEFAULT
+        elif default is None and value == (default := _filled_in(actual, key, shape)):
+            state = DERIVED
+        else:
+            state = CHANGED
+        rows.append(Setting(key, _text(value), _text(default), state))
+    return Settings(tuple(rows), "")
 
 
-def _shape(config: RunConfig) -> tuple[int, ...]:
-    height, width = getattr(config.model, "image_size", None) or (224, 224)
-    return (getattr(config.model, "channels", None) or 3, height, width)
+def _filled_in(config: RunConfig, key: str, shape: tuple[int, ...]) -> Any:
+    """What an open field becomes when all others are as in this run; None where nobody fills it in."""
+    if key in ("images.size", "images.channels") and len(shape) == 3:
+        return list(shape[1:]) if key == "images.size" else shape[0]
+    group, _, path = key.partition(".")
+    if group != "model" or not hasattr(config.model, "fit"):
+        return None
+    try:
+        fitted = _opened(config.model, path.split(".")).fit(shape)
+    except AnyjepaError:
+        return None
+    return dict(_flat(to_dict(fitted))).get(path)
+
+
+def _opened(config: Any, path: list[str]) -> Any:
+    """The config with one field None."""
+    inner = None if len(path) == 1 else _opened(getattr(config, path[0]), path[1:])
+    return replace(config, **{path[0]: inner})
+
+
+def _shape(model: Any) -> tuple[int, ...]:
+    height, width = getattr(model, "image_size", None) or (224, 224)
+    return (getattr(model, "channels", None) or 3, height, width)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -91,4 +102,6 @@ def _text(value: Any) -> str:
         return "none"
     if isinstance(value, list | tuple):
         return ", ".join(map(_text, value)) or "none"
+    if isinstance(value, float):
+        return f"{value:.6g}"
     return str(value).lower() if isinstance(value, bool) else str(value)

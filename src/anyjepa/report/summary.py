@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 from anyjepa.errors import AnyjepaError
@@ -51,7 +52,9 @@ class Verdict:
 def verdict(record: Record) -> Verdict:
     """What the doctor says of the run's log, or that there is nothing to judge."""
     if record.log_problem:
-        return Verdict("No verdict", f"There is no log to judge by: {record.log_problem}.", "open", "", (), (), None)
+        return Verdict(
+            "No verdict", f"There is no log to judge by: {record.log_problem}.", "open", "", (), (), None
+        )
     said: Diagnosis = diagnose_rows(record.rows, record.config or None)
     mood = MOOD.get(said.verdict, "bad")
     since = f"since step {said.step:,}, " if said.step < said.last else ""
@@ -60,8 +63,10 @@ def verdict(record: Record) -> Verdict:
         meaning=MEANING[said.verdict],
         mood=mood,
         since=f"{since}looked at up to step {said.last:,}",
-        evidence=said.evidence,
-        advice=tuple(line.replace("anyjepa doctor RUN", f"anyjepa doctor {record.path}") for line in said.advice),
+        evidence=tuple(map(sentence, said.evidence)),
+        advice=tuple(
+            line.replace("anyjepa doctor RUN", f"anyjepa doctor {record.path}") for line in said.advice
+        ),
         mark=said.step if mood == "bad" else None,
     )
 
@@ -75,14 +80,19 @@ def method_entry(record: Record) -> Entry | None:
         return None
 
 
-def facts(record: Record) -> list[tuple[str, str]]:
-    """Name and value of the few numbers one asks for first; what is not known is left out."""
+def facts(record: Record, data: str | None = None) -> list[tuple[str, str]]:
+    """Name and value of the few numbers one asks for first; what is not known is left out.
+
+    Args:
+        record: the run.
+        data: where the pictures of the page come from; None: what was trained on.
+    """
     found = [("Method", str(record.get("method") or "unknown"))]
     size, samples = record.get("model.size"), record.info.get("samples")
     if isinstance(size, str):
         found.append(("Size", size + _weights(record)))
     if record.get("data") is not None:
-        found.append(("Data", str(record.get("data"))))
+        found.append(("Data", _end(record.get("data"))))
     if isinstance(samples, int):
         found.append(("Images", f"{samples:,}"))
     found += _length(record, samples)
@@ -92,7 +102,20 @@ def facts(record: Record) -> list[tuple[str, str]]:
         found.append(("Hardware", place))
     if isinstance(record.info.get("started"), str):
         found.append(("Started", record.info["started"].replace("T", " ").replace("+00:00", " UTC")))
+    if record.method is not None:
+        found.append(("Pictures on this page", "of the training data" if data is None else _end(data)))
     return found
+
+
+def sentence(text: str) -> str:
+    """A text as a sentence of its own."""
+    return text and text[0].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+
+
+def _end(path: object) -> str:
+    """The last two parts of a path; the whole of it stands in the settings."""
+    parts = PurePath(str(path)).parts
+    return str(path) if len(parts) < 4 else f"…/{'/'.join(parts[-2:])}"
 
 
 def _weights(record: Record) -> str:
@@ -111,7 +134,11 @@ def _length(record: Record, samples: object) -> list[tuple[str, str]]:
     if isinstance(steps, int) and done < steps:
         found[0] = ("Steps", f"{found[0][1]}: not finished")
     if isinstance(batch, int):
-        passes = f", {done * batch / samples:,.1f} passes" if isinstance(samples, int) and samples else ""
+        passes = (
+            f"; {done * batch / samples:,.1f} passes over the data"
+            if isinstance(samples, int) and samples
+            else ""
+        )
         found.append(("Batch", f"{batch:,} images{passes}"))
     return found
 

@@ -13,7 +13,9 @@ HELP = "write one HTML page about a run: verdict, curves, masks, features, error
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The run, images to draw, and where the page goes."""
     parser.add_argument("run", help="directory of a run, finished or still training")
-    parser.add_argument("--data", help="images to draw, better ones not trained on; default: those of the run")
+    parser.add_argument(
+        "--data", help="images to draw, better ones not trained on; default: those of the run"
+    )
     parser.add_argument("--out", help="the file; default RUN/report.html")
     parser.add_argument(
         "--images",

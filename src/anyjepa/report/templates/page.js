@@ -59,3 +59,8 @@ for (const chart of charts) {
     show(at);
   });
 }
+
+// Paper cannot be unfolded.
+window.addEventListener("beforeprint", () => {
+  document.querySelectorAll("details").forEach((details) => { details.open = true; });
+});
