@@ -49,8 +49,9 @@ for (const chart of charts) {
     at = from + Math.min(1, Math.max(0, share)) * (to - from);
     show(at);
   });
-  chart.svg.addEventListener("pointerleave", reset);
-  chart.svg.addEventListener("blur", reset);
+  for (const end of ["pointerleave", "blur"]) {
+    chart.svg.addEventListener(end, () => { at = to; reset(); });
+  }
   chart.svg.addEventListener("keydown", (event) => {
     const move = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (!move) return;
