@@ -25,6 +25,7 @@ from anyjepa.verbs import (
     methods,
     pretrain,
     probe,
+    report,
     resume,
     search,
 )
@@ -39,6 +40,7 @@ VERBS = {
         resume,
         doctor,
         probe,
+        report,
         embed,
         search,
         export,
@@ -55,6 +57,7 @@ examples:
   anyjepa resume runs/photos           go on after an interruption
   anyjepa doctor runs/photos           is it learning, or collapsing?
   anyjepa probe runs/photos --data labelled/ --test held-out/
+  anyjepa report runs/photos           everything about a run on one page, to look at
   anyjepa embed runs/photos --data photos/ --out photos.parquet
   anyjepa search photos.parquet --query new.jpg
   anyjepa export runs/photos --to hf --out exported/photos

@@ -9,6 +9,7 @@ import shutil
 import sys
 import uuid
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -69,11 +70,16 @@ def write_info(run: Path, **more: Any) -> None:
         "versions": {
             "anyjepa": anyjepa.__version__,
             "torch": torch.__version__,
+            "cuda": torch.version.cuda,
+            "lightning": version("lightning"),
+            "numpy": version("numpy"),
             "python": platform.python_version(),
         },
         "hardware": {
+            "system": platform.system(),
             "machine": platform.machine(),
             "cpus": os.cpu_count(),
+            "threads": torch.get_num_threads(),
             "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if cuda else [],
         },
         **more,

@@ -1,0 +1,107 @@
+"""Every setting of a run, and whether somebody chose it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from anyjepa.config import to_dict
+from anyjepa.errors import AnyjepaError
+from anyjepa.report.record import Record, attempt
+from anyjepa.training import RunConfig
+
+CHANGED, DERIVED, DEFAULT, UNKNOWN = "changed", "derived", "default", "unknown"
+"""States of a setting: differs from the default; was left open and follows from size or data; is the default; has none."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting: its dotted key, value, default, and state."""
+
+    key: str
+    value: str
+    default: str
+    state: str
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings in the order of the config; ``problem``: why defaults are unknown, or ``""``."""
+
+    rows: tuple[Setting, ...]
+    problem: str
+
+    @property
+    def changed(self) -> tuple[Setting, ...]:
+        """Those that differ from their default."""
+        return tuple(row for row in self.rows if row.state == CHANGED)
+
+
+def settings(record: Record) -> Settings:
+    """The settings of a run. Where the config is not of this version's classes, values stand without defaults."""
+    actual, problem = attempt(lambda: RunConfig.from_mapping(record.config))
+    if actual is None:
+        return Settings(
+            tuple(Setting(key, _text(value), "", UNKNOWN) for key, value in _flat(record.config)), problem
+        )
+    bare = RunConfig(actual.method, type(actual.model)(), actual.data, actual.out)
+    usual = dict(_flat(to_dict(bare)))
+    shape = record.method.input_shape() if record.method else _shape(actual.model)
+    rows = []
+    for key, value in _flat(to_dict(actual)):
+        if key in ("method", "data", "out"):
+            rows.append(Setting(key, _text(value), "", UNKNOWN))
+            continue
+        default = usual.get(key)
+        if value == default:
+            state = DEFAULT
+        elif default is None and value == (default := _filled_in(actual, key, shape)):
+            state = DERIVED
+        else:
+            state = CHANGED
+        rows.append(Setting(key, _text(value), _text(default), state))
+    return Settings(tuple(rows), "")
+
+
+def _filled_in(config: RunConfig, key: str, shape: tuple[int, ...]) -> Any:
+    """What an open field becomes when all others are as in this run; None where nobody fills it in."""
+    if key in ("images.size", "images.channels") and len(shape) == 3:
+        return list(shape[1:]) if key == "images.size" else shape[0]
+    group, _, path = key.partition(".")
+    if group != "model" or not hasattr(config.model, "fit"):
+        return None
+    try:
+        fitted = _opened(config.model, path.split(".")).fit(shape)
+    except AnyjepaError:
+        return None
+    return dict(_flat(to_dict(fitted))).get(path)
+
+
+def _opened(config: Any, path: list[str]) -> Any:
+    """The config with one field None."""
+    inner = None if len(path) == 1 else _opened(getattr(config, path[0]), path[1:])
+    return replace(config, **{path[0]: inner})
+
+
+def _shape(model: Any) -> tuple[int, ...]:
+    height, width = getattr(model, "image_size", None) or (224, 224)
+    return (getattr(model, "channels", None) or 3, height, width)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_text, value)) or "none"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return str(value).lower() if isinstance(value, bool) else str(value)
