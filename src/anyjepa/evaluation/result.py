@@ -246,18 +246,6 @@ class ProbeResult:
         except OSError as error:
             raise DataError(f"cannot read {file} ({error.strerror}): run a probe first") from error
 
-    def table(self) -> tuple[list[str], list[list[str]]]:
-        """The scores as text: names of the columns, and the cells of each row. Accuracies are in percent."""
-        chance = f"{100 * self.chance:.1f}"
-        rows = [
-            [row.features, str(row.labels), str(row.dims), _score(row.knn), _score(row.linear)]
-            for row in self.rows
-        ]
-        return ["features", "labels", "dims", "kNN %", "linear %"], [
-            *rows,
-            ["chance", "", "", chance, chance],
-        ]
-
     def __str__(self) -> str:
         header, body = self.table()
         widths = [max(len(line[i]) for line in [header, *body]) for i in range(len(header))]
