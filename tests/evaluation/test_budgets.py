@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from anyjepa.data.base import encode_labels
 from anyjepa.errors import ConfigError, DataError
 from anyjepa.evaluation.budgets import Budget, budgets
 from anyjepa.evaluation.task import Target, task_labels
@@ -61,6 +62,14 @@ def test_the_task_follows_the_labels_unless_it_cannot():
     ):
         with pytest.raises(ConfigError, match=message):
             task_labels(labels, task, named)
+
+
+def test_fractions_stay_values_and_whole_numbers_are_classes():
+    assert encode_labels([0.5, 2.0], "x")[0].dtype == np.float64
+    assert encode_labels([1.0, 2.0], "x")[0].dtype == np.int64
+    for broken in (np.nan, np.inf):
+        with pytest.raises(DataError, match="x: 1 of 3 labels are not finite"):
+            encode_labels([0.5, broken, 2.0], "x")
 
 
 def test_targets_are_encoded_and_decoded():

@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from anyjepa.errors import ConfigError, DataError
 from anyjepa.evaluation.knn import knn_accuracy, knn_predict
 from anyjepa.evaluation.linear import fit_linear
-from anyjepa.evaluation.splits import balanced, folds
+from anyjepa.evaluation.splits import balanced, epoch_rows, folds
 
 
 def blobs(seed: int, n: int = 300, classes: int = 5, dim: int = 8, noise: float = 0.1):
@@ -152,6 +152,13 @@ def test_folds_are_stratified(labels, seed):
     assert set(np.unique(fold)) <= set(range(5)) and np.ptp(np.bincount(fold, minlength=5)) <= 1
     for c in np.unique(labels):
         assert np.ptp(np.bincount(fold[labels == c], minlength=5)) <= 1
+
+
+def test_batches_go_through_all_samples_epoch_by_epoch():
+    epoch = [epoch_rows(10, 3, step, 0) for step in range(3)]
+    assert len(np.unique(np.concatenate(epoch))) == 9 and {len(rows) for rows in epoch} == {3}
+    assert (epoch_rows(10, 3, 3, 0) != epoch[0]).any() and (epoch_rows(10, 3, 0, 1) != epoch[0]).any()
+    assert sorted(epoch_rows(4, 64, 7, 0)) == [0, 1, 2, 3]
 
 
 def test_nothing_touches_the_global_generators():

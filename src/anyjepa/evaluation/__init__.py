@@ -7,8 +7,9 @@ from anyjepa.evaluation.finetune import FinetuneConfig, FinetunedProbe, fit_fine
 from anyjepa.evaluation.knn import knn_accuracy, knn_predict, knn_regress
 from anyjepa.evaluation.linear import LinearProbe, fit_linear
 from anyjepa.evaluation.probe import probe
-from anyjepa.evaluation.result import Comparison, ProbeResult, Row, Score
+from anyjepa.evaluation.result import ProbeResult
 from anyjepa.evaluation.ridge import RidgeProbe, fit_ridge
+from anyjepa.evaluation.scores import Comparison, Row, Score
 from anyjepa.evaluation.tokens import TokenBudget, TokenStore
 
 __all__ = [

@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from anyjepa.errors import ConfigError
 from anyjepa.evaluation.budgets import Labels
 from anyjepa.evaluation.linear import FOLDS
-from anyjepa.evaluation.splits import folds
+from anyjepa.evaluation.splits import epoch_rows, folds
 from anyjepa.evaluation.task import CLASSIFY, Target
 from anyjepa.evaluation.tokens import TokenStore
-from anyjepa.randomness import derive_seed, permutation
+from anyjepa.randomness import derive_seed
 from anyjepa.schedules import OptimConfig, learning_rate
 
 
@@ -184,7 +184,7 @@ def fit_attentive(
         steps = config.steps(len(inside))
         schedule = OptimConfig(steps=steps, warmup_steps=steps // 10, start_lr=0.0, lr=1.0, final_lr=0.0)
         for step in range(steps):
-            rows = inside[_batch(len(inside), config.batch_size, step, seed)]
+            rows = inside[epoch_rows(len(inside), config.batch_size, step, seed)]
             tokens = _standard(store, positions[rows], mean, scale)
             summed = attend(tokens, torch.cat([head.pool.probes() for head in heads]))
             outputs = [
@@ -251,13 +251,6 @@ def _moments(store: TokenStore, positions: np.ndarray, batch_size: int) -> tuple
 
 def _standard(store: TokenStore, positions: np.ndarray, mean: Tensor, scale: Tensor) -> Tensor:
     return (store.take(positions).to(mean.device) - mean) / scale
-
-
-def _batch(n: int, batch_size: int, step: int, seed: int) -> np.ndarray:
-    """Rows of step ``step``: epochs in a new order each, the last short batch of an epoch is left out."""
-    size = min(n, batch_size)
-    epoch, place = divmod(step, n // size)
-    return permutation(seed, "evaluation/order", epoch, n)[place * size : (place + 1) * size]
 
 
 def _held_out(labels: Labels, target: Target, seed: int) -> np.ndarray:

@@ -20,6 +20,7 @@ from anyjepa.contract import Method
 from anyjepa.errors import ConfigError
 from anyjepa.evaluation.budgets import Labels
 from anyjepa.evaluation.samples import Samples
+from anyjepa.evaluation.splits import epoch_rows
 from anyjepa.evaluation.task import Target
 from anyjepa.randomness import derive_seed, permutation
 from anyjepa.schedules import OptimConfig, learning_rate
@@ -139,10 +140,9 @@ def fit_finetune(
         tuned = FinetunedProbe(method, head, mean, scale, target, encoder)
         optimizer = torch.optim.AdamW(_groups(method, head, levels, config))
         steps = config.steps(len(positions))
-        size = min(config.batch_size, len(positions))
         method.train()
         for step in range(steps):
-            rows = _rows(len(positions), size, step, seed)
+            rows = epoch_rows(len(positions), config.batch_size, step, seed)
             images = samples.draw(step, positions[rows], derive_seed(seed, "evaluation/crops"))
             loss = target.losses(tuned.outputs(images.to(device)), encoded[rows].to(device)).mean()
             _update(optimizer, loss, step, steps, config.clip)
@@ -219,9 +219,3 @@ def _pooled_moments(method: Method, images: Tensor, encoder: str) -> tuple[Tenso
     spread = pooled.std(dim=0, correction=0)
     # An almost constant feature must not become the largest one.
     return pooled.mean(dim=0), spread.clamp(min=float(spread.mean()) * 0.05 + 1e-6)
-
-
-def _rows(n: int, size: int, step: int, seed: int) -> np.ndarray:
-    """Rows of step ``step``: epochs in a new order each, the last short batch of an epoch is left out."""
-    epoch, place = divmod(step, n // size)
-    return permutation(seed, "evaluation/order", epoch, n)[place * size : (place + 1) * size]

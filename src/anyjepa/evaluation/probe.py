@@ -12,10 +12,11 @@ from anyjepa.evaluation.attentive import AttentiveConfig
 from anyjepa.evaluation.budgets import budgets
 from anyjepa.evaluation.finetune import FinetuneConfig
 from anyjepa.evaluation.fits import DEFAULT, Fits, Progress, check_probes
+from anyjepa.evaluation.material import read
 from anyjepa.evaluation.result import RESULT, ProbeResult
 from anyjepa.evaluation.rows import score_rows
 from anyjepa.evaluation.scoring import constant
-from anyjepa.evaluation.subjects import BASELINES, Subject, default_device, kinds, read
+from anyjepa.evaluation.subjects import BASELINES, Subject, default_device, kinds
 from anyjepa.evaluation.task import CLASSIFY, REGRESS
 from anyjepa.evaluation.tokens import IN_MEMORY, TokenBudget
 from anyjepa.training.run_dir import write_whole

@@ -10,9 +10,10 @@ from anyjepa.errors import DataError
 from anyjepa.evaluation.budgets import Budget
 from anyjepa.evaluation.fits import Fits, Inputs
 from anyjepa.evaluation.labelled import Labelled
-from anyjepa.evaluation.result import Comparison, Row
+from anyjepa.evaluation.material import Material
+from anyjepa.evaluation.scores import Comparison, Row
 from anyjepa.evaluation.scoring import Answers, Pair, score
-from anyjepa.evaluation.subjects import Kind, Material
+from anyjepa.evaluation.subjects import Kind
 
 
 def score_rows(

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 
 from anyjepa.evaluation.budgets import Labels
 from anyjepa.evaluation.intervals import Tally, bootstrap, holm, middle, two_sided, wilson
-from anyjepa.evaluation.result import Comparison, Score
+from anyjepa.evaluation.scores import Comparison, Score
 from anyjepa.evaluation.task import REGRESS
 
 NOISE = 0.05

@@ -1,4 +1,4 @@
-"""Choosing labelled samples: balanced budgets and stratified folds, as pure functions of a seed."""
+"""Choosing labelled samples: balanced budgets, stratified folds and batches, as pure functions of a seed."""
 
 from __future__ import annotations
 
@@ -36,6 +36,16 @@ def folds(labels: Int[np.ndarray, "n"], parts: int, seed: int) -> Int[np.ndarray
     fold = np.empty(len(labels), dtype=np.int64)
     fold[grouped] = np.arange(len(labels)) % parts
     return fold
+
+
+def epoch_rows(n: int, batch_size: int, step: int, seed: int) -> Int[np.ndarray, "_"]:
+    """Which of ``n`` samples make the batch of step ``step`` = 0, 1, ...
+
+    Epochs come in a new order each; the last short batch of an epoch is left out, unless it is the only one.
+    """
+    size = min(n, batch_size)
+    epoch, place = divmod(step, n // size)
+    return permutation(seed, "evaluation/order", epoch, n)[place * size : (place + 1) * size]
 
 
 def _rank_in_class(labels: Int[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
