@@ -1,4 +1,4 @@
-"""``anyjepa demo``: pretrain on the digits that come with scikit-learn, then see whether it paid."""
+"""``anyjepa demo``: pretrain on the digits that come with scikit-learn, then see whether it paid, and look at it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,22 @@ import numpy as np
 
 from anyjepa.evaluation import ProbeResult, probe
 from anyjepa.pretraining import pretrain
+from anyjepa.report import write_report
 from anyjepa.training import RunConfig
 
 TRAIN, TEST = "digits:train", "digits:test"
 FEW = 50
 """Labels of the small budget: five of each digit. With few labels it shows most what an encoder knows by itself."""
+
+NEXT = {
+    "anyjepa inspect YOUR_IMAGES": "what is there, and what is broken",
+    "anyjepa pretrain ijepa --data YOUR_IMAGES --out runs/mine": "no labels needed",
+    "anyjepa doctor runs/mine": "whether it learns or collapses, and why",
+    "anyjepa probe runs/mine --data LABELLED --test HELD_OUT": "what was learned",
+    "anyjepa report runs/mine": "the same kind of page",
+    "anyjepa --help": "all verbs",
+}
+"""What to do after the demo."""
 
 
 def setting(out: str | Path, *, seed: int = 0, steps: int = 300) -> RunConfig:
@@ -63,15 +74,13 @@ def demo(out: str | Path = "runs/demo") -> ProbeResult | None:
     result = probe(out, TRAIN, TEST, labels=(FEW, None), seeds=(0, 1, 2))
     print(result)
     print(f"\n{verdict(result)}\n")
-    print(f"The run is in {out}: log.csv, config.yaml, checkpoints/, probe.json. Next:")
+    page = write_report(out, TEST)
+    print(f"{page}: open it in a browser; curves, masks, errors, features and neighbours of this run\n")
     print(
-        "  anyjepa pretrain ijepa --data YOUR_IMAGES --out runs/mine      your own pictures, no labels needed"
+        f"The run is in {out}: log.csv, config.yaml, checkpoints/, probe.json, report.html. Next, with your own pictures:"
     )
-    print(
-        "  anyjepa doctor runs/mine                                       whether it learns or collapses, and why"
-    )
-    print("  anyjepa probe runs/mine --data LABELLED --test HELD_OUT        what was learned")
-    print("  anyjepa pretrain ijepa --help                                  every option, with its source")
+    for command, what in NEXT.items():
+        print(f"  {command:<62} {what}")
     return result
 
 

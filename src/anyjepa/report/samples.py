@@ -54,7 +54,9 @@ class Samples:
         """What an image is called: its class, where it has one, and its name in the source."""
         label, names = self.dataset.source.label(index), self.dataset.source.class_names
         identity = self.dataset.source.identity(index)
-        return identity if label is None else f"{names[int(label)] if names else f'label {label:g}'}, {identity}"
+        return (
+            identity if label is None else f"{names[int(label)] if names else f'label {label:g}'}, {identity}"
+        )
 
 
 def open_samples(record: Record, method: Method, data: str | None, pool: int | None) -> Samples:
