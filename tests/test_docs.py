@@ -1,8 +1,8 @@
 """The documentation is true: its commands and its Python are run, in order, page by page.
 
 A page starts in an empty directory with small pictures (``photos/``, ``labelled/``, ``held-out/``, ``train.parquet``,
-``test.parquet``, ``images.npy``, ``images.npz``, ``photos.csv``, ``photos.zip``, ``shards/``). Every ``anyjepa pretrain`` gets
-the options TINY and TINY_METHOD on top. A block after a comment ``<!-- not run: reason -->`` is only parsed.
+``test.parquet``, ``images.npy``, ``images.npz``, ``photos.csv``, ``photos.zip``, ``shards/``). Every ``anyjepa pretrain``
+gets the options TINY and TINY_METHOD on top. A block after a comment ``<!-- not run: reason -->`` is only parsed.
 """
 
 import ast

@@ -79,7 +79,8 @@ def test_the_image_of_a_sample_can_be_named(tmp_path: Path) -> None:
         add(archive, "./a.json", b'{"species": 4}')
     source = open_source(tmp_path / "x.tar", image_column="right.png", labels=True, label_column="species")
     np.testing.assert_array_equal(rows(source)[0], pixels(1, 8, 8))
-    assert source.label(0) == 4 and len(open_source(tmp_path / "x.tar")) == 1
+    assert source.label(0) == 4 and len(source) == 1
+    assert len(open_source(tmp_path / "x.tar")) == 2, "dots in a name lose no image"
     with pytest.raises(DataError, match="label_column"):
         open_source(tmp_path / "x.tar", labels=True)
     with pytest.raises(DataError, match="ending 'up"):

@@ -240,3 +240,13 @@ def test_arrays_that_claim_more_than_they_hold(tmp_path: Path, monkeypatch: pyte
     np.savez(tmp_path / "object.npz", images=np.array([{}], dtype=object), allow_pickle=True)
     with pytest.raises(DataError, match="never unpickled"):
         open_source(tmp_path / "object.npz")
+
+
+def test_postscript_is_never_opened(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "x.eps")
+    (tmp_path / "x.eps").rename(tmp_path / "x.png")
+    Image.open(tmp_path / "x.png").close()  # Pillow alone would
+    with pytest.raises(DataError, match="cannot identify image file"):
+        open_source(tmp_path).read(0)
+    with pytest.raises(DataError, match="cannot identify image file"):
+        open_source(tmp_path, channels=4).read(0)

@@ -1,6 +1,6 @@
 """Data rooms: readers, transforms, the loader and the data report."""
 
-from anyjepa.data.base import Source
+from anyjepa.data.base import EncodedSource, Source
 from anyjepa.data.images import ImageConfig, ImageDataset, Loaded, load_all
 from anyjepa.data.loader import BatchLoader, StepSampler, build_loader, step_indices
 from anyjepa.data.report import DataReport, inspect
@@ -9,6 +9,7 @@ from anyjepa.data.sources import open_source
 __all__ = [
     "BatchLoader",
     "DataReport",
+    "EncodedSource",
     "ImageConfig",
     "ImageDataset",
     "Loaded",

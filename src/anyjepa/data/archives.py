@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from anyjepa.data.base import EncodedSource, encode_labels
-from anyjepa.data.decode import EXTENSIONS
+from anyjepa.data.formats import EXTENSIONS
 from anyjepa.data.tables import LABEL_NAMES
 from anyjepa.errors import DataError, nearest
 
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 LARGEST_MEMBER = 2**30
 """Bytes of the largest member that is read, 1 GiB."""
 _LARGEST_LABEL = 2**20
-_LABELS = ("cls", "json")
+_LABELS = (".cls", ".json")
 
 
 class Member(NamedTuple):
@@ -66,14 +66,13 @@ def safe_name(name: str) -> bool:
 class ArchiveSource(EncodedSource):
     """The samples of one or more archives, in the order of the files.
 
-    A sample is what shares a path up to the first dot of its last part (WebDataset's key). Its image is its first member
-    with the ending of an image, its class stands in a ``.cls`` or ``.json`` beside it. Archives without any of these have
-    the directories around the images as classes, like a folder.
+    Every member with the ending of an image is one. Its class stands in a ``.cls`` or ``.json`` of the same name beside it
+    (WebDataset). Archives without any of these have the directories around the images as classes, like a folder.
 
     Args:
         files: the archives.
         read_index: lists the members of one.
-        image_column: the ending of the image (``"png"``, ``"left.png"``) where a sample has more than one.
+        image_column: the ending of the images (``"png"``, ``"left.png"``), where not all are wanted.
         label_column: key of the label in the ``.json``; None: found by name.
         labels: read the labels.
     """
@@ -166,24 +165,31 @@ class _Sample:
 
 
 def _samples(file: int, members: list[Member], wanted: str | None) -> list[_Sample]:
-    images: dict[str, Member] = {}
+    ending = "." + wanted.lower().lstrip(".") if wanted else None
+    images: list[Member] = []
     labels: dict[str, tuple[str, Member]] = {}
     for member in members:
-        folder, slash, last = member.name.rpartition("/")
-        stem, _, ending = last.partition(".")
-        if not stem:
+        name = PurePosixPath(member.name)
+        if name.name.startswith("."):
             continue  # hidden: a thumbnail or a resource fork
-        key, ending = folder + slash + stem, ending.lower()
-        if ending in _LABELS:
-            if key not in labels or ending == _LABELS[0]:
-                labels[key] = (ending, member)
-        elif (
-            (ending == wanted.lower().lstrip("."))
-            if wanted
-            else (f".{ending.rpartition('.')[2]}" in EXTENSIONS)
-        ):
-            images.setdefault(key, member)
-    return [_Sample(file, image, labels.get(key)) for key, image in images.items()]
+        last = name.suffix.lower()
+        if last in _LABELS:
+            key = str(name.with_suffix(""))
+            if key not in labels or last == _LABELS[0]:
+                labels[key] = (last, member)
+        elif member.name.lower().endswith(ending) if ending else last in EXTENSIONS:
+            images.append(member)
+    return [_Sample(file, image, _label_beside(image.name, labels)) for image in images]
+
+
+def _label_beside(image: str, labels: dict[str, tuple[str, Member]]) -> tuple[str, Member] | None:
+    """The label of ``a.left.png`` is that of ``a.left`` or ``a``."""
+    name = PurePosixPath(image)
+    while name.suffix:
+        name = name.with_suffix("")
+        if str(name) in labels:
+            return labels[str(name)]
+    return None
 
 
 def _classes(samples: list[_Sample], files: list[Path], key: str | None) -> list[Any]:
@@ -201,7 +207,7 @@ def _classes(samples: list[_Sample], files: list[Path], key: str | None) -> list
             raise DataError(f"{name}: a label of {member.size} bytes")
         try:
             text = read_member(files[sample.file], member).decode().strip()
-            found.append(text if ending == "cls" else _from_json(json.loads(text), key))
+            found.append(text if ending == ".cls" else _from_json(json.loads(text), key))
         except (DataError, ValueError, RecursionError) as error:
             raise DataError(f"{name}: cannot read its label: {error}") from error
     texts = [str(value) for value in found]

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
+from anyjepa.data.formats import open_image
 from anyjepa.errors import DataError, MissingExtraError
 
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -45,7 +45,7 @@ def read_bands(data: Any, channels: int, max_pixels: int) -> np.ndarray:
         MissingExtraError: a TIFF, and tifffile is not installed.
     """
     if not is_tiff(data):
-        return _pillow_bands(data, channels)
+        return _pillow_bands(data, channels, max_pixels)
     with _open(data) as file:
         first = file.pages[0]
         samples = int(first.samplesperpixel)
@@ -70,8 +70,12 @@ def _page(page: Any) -> np.ndarray:
     return page.asarray(maxworkers=1)
 
 
-def _pillow_bands(data: Any, channels: int) -> np.ndarray:
-    with Image.open(data if isinstance(data, Path) else io.BytesIO(data)) as image:
+def _pillow_bands(data: Any, channels: int, max_pixels: int) -> np.ndarray:
+    with open_image(data) as image:
+        if image.width * image.height > max_pixels:
+            raise DataError(
+                f"{image.width} x {image.height} pixels are more than the safe limit of {max_pixels}"
+            )
         if len(image.getbands()) != channels or image.mode == "P":
             raise DataError(f"it is {image.mode} with {len(image.getbands())} channels, expected {channels}")
         pixels = np.array(image)

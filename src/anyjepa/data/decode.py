@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,11 @@ from torch import Tensor
 
 from anyjepa.data.bands import is_tiff, read_bands, tiff_bands
 from anyjepa.data.files import regular
+from anyjepa.data.formats import open_image
 from anyjepa.errors import DataError, MissingExtraError
 
 ORDINARY_CHANNELS = (1, 3)
 """Channel counts any image can be brought to: grey and colour."""
-EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
-"""File name endings taken as images."""
-
 _GREY = frozenset({"1", "L", "LA", "La", "I", "F"})
 
 
@@ -39,7 +36,7 @@ def stored_channels(data: Any) -> int | None:
             regular(data)
         if is_tiff(data) and (bands := tiff_bands(data) or 0) > 4:
             return bands
-        with _open(data) as image:
+        with open_image(data) as image:
             return 1 if image.mode in _GREY or image.mode.startswith("I;16") else 3
     except Exception:  # decoders fed with broken bytes raise anything
         return None
@@ -68,7 +65,7 @@ def decode(data: Any, channels: int, name: str, max_pixels: int | None = None) -
             regular(data)
         if channels not in ORDINARY_CHANNELS:
             return torch.from_numpy(in_range(read_bands(data, channels, limit)))
-        with _open(data) as image:
+        with open_image(data) as image:
             if image.width * image.height > limit:
                 raise DataError(
                     f"{image.width} x {image.height} pixels are more than the safe limit of {limit}"
@@ -111,10 +108,6 @@ def pixel_limit(max_pixels: int | None) -> int:
     if pillows is not None and max_pixels > pillows:
         Image.MAX_IMAGE_PIXELS = max_pixels
     return max_pixels
-
-
-def _open(data: Any) -> Image.Image:
-    return Image.open(data if isinstance(data, Path) else io.BytesIO(data))
 
 
 def _eight_bit(image: Image.Image, channels: int) -> Image.Image:

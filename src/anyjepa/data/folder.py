@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from anyjepa.data.base import EncodedSource, encode_labels
-from anyjepa.data.decode import EXTENSIONS
+from anyjepa.data.formats import EXTENSIONS
 
 
 def find_files(folder: Path, extensions: frozenset[str]) -> list[str]:

@@ -43,9 +43,11 @@ class HuggingFaceSource(EncodedSource):
         self._data = _load(place, split).with_format("arrow")
         schema = self._data.features.arrow_schema
         self.image_column = tables.image_column(schema, image_column, place)
+        _validate(self._data, self.image_column, place)
         self._images = self._data.select_columns([self.image_column])
         if labels:
             name = tables.label_column(schema.names, label_column, place)
+            _validate(self._data, name, place)
             try:
                 values = self._data.select_columns([name])[:].column(0)
             except Exception as error:  # as in _load
@@ -67,6 +69,14 @@ class HuggingFaceSource(EncodedSource):
 
     def identity(self, i: int) -> str:
         return f"{self.place} row {i}"
+
+
+def _validate(data: Any, column: str, place: str) -> None:
+    # Arrow maps the file and trusts it: an offset that leads out of it would end the process when it is followed.
+    try:
+        data.data.table.column(column).validate(full=True)
+    except Exception as error:  # as in _load
+        raise DataError(f"{place} is damaged: {error}") from error
 
 
 def _load(place: str, split: str | None) -> Any:

@@ -11,8 +11,9 @@ from anyjepa.data.archives import ArchiveSource
 from anyjepa.data.arrays import open_digits, open_npy, open_npz
 from anyjepa.data.base import EncodedSource, Source, Subset
 from anyjepa.data.csv_paths import CsvSource
-from anyjepa.data.decode import EXTENSIONS, ORDINARY_CHANNELS, stored_channels
+from anyjepa.data.decode import ORDINARY_CHANNELS, stored_channels
 from anyjepa.data.folder import FolderSource, find_files, list_images
+from anyjepa.data.formats import EXTENSIONS
 from anyjepa.data.huggingface import PREFIX, HuggingFaceSource, is_saved
 from anyjepa.data.openers import Asked, Opener, first_that_opens
 from anyjepa.data.parquet import ParquetSource

@@ -55,7 +55,7 @@ def run(rest: list[str]) -> int:
     values = parse_pretrain(method, groups(method), options)
     if values["data"] is None:
         raise ConfigError(
-            "say what to train on: --data PATH (a folder, .parquet, .npy, .npz), or --data digits to try it out"
+            "say what to train on: --data PATH (a folder, .parquet, .csv, .tar, .npy, ...), or --data digits to try it out"
         )
     if values["out"] is None:
         values["out"] = str(Path("runs") / f"{method}-{Path(values['data']).stem.replace(':', '-')}")
