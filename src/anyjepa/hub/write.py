@@ -21,6 +21,9 @@ CONFIG, WEIGHTS, CARD, PREPROCESSOR = (
 OWN = (CONFIG, WEIGHTS, CARD, PREPROCESSOR)
 """What an exported directory may hold; with ``overwrite`` these are replaced, other files stay."""
 
+_TORCH_WRITER = ("PytorchStreamWriter", "inline_container", "iostream error")
+"""Words by which a failed write of torch's own archives, a RuntimeError, is told from other failures."""
+
 Content = str | Mapping[str, Tensor]
 
 
@@ -78,10 +81,10 @@ def _hidden(out: Path) -> Iterator[Path]:
     except OSError as error:
         raise CheckpointError(f"{out} could not be written: {error.strerror or error}") from error
     except RuntimeError as error:
-        # torch reports a failed write of its own archives in this way.
-        if "PytorchStreamWriter" not in str(error):
+        if not any(sign in str(error) for sign in _TORCH_WRITER):
             raise
-        raise CheckpointError(f"{out} could not be written: {error}") from error
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(f"{out} could not be written, the disk may be full: {reason}") from error
     finally:
         _remove(hidden)
 
