@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,9 +21,6 @@ CONFIG, WEIGHTS, CARD, PREPROCESSOR = (
 )
 OWN = (CONFIG, WEIGHTS, CARD, PREPROCESSOR)
 """What an exported directory may hold; with ``overwrite`` these are replaced, other files stay."""
-
-_TORCH_WRITER = ("PytorchStreamWriter", "inline_container", "iostream error")
-"""Words by which a failed write of torch's own archives, a RuntimeError, is told from other failures."""
 
 Content = str | Mapping[str, Tensor]
 
@@ -71,6 +69,16 @@ def check_free(out: Path, overwrite: bool, directory: bool) -> None:
         raise ConfigError(f"{out} is already there: name another place, or set overwrite")
 
 
+def write_archive(path: Path, save: Callable[[io.BytesIO], None]) -> None:
+    """Let torch write one of its archives; raises OSError like any other write.
+
+    It goes through memory: on a full disk torch's own writer ends the whole process.
+    """
+    archive = io.BytesIO()
+    save(archive)
+    write_bytes(path, archive.getbuffer())
+
+
 @contextmanager
 def _hidden(out: Path) -> Iterator[Path]:
     # The end of the name stays: torch tells its archives by it.
@@ -80,11 +88,6 @@ def _hidden(out: Path) -> Iterator[Path]:
         yield hidden
     except OSError as error:
         raise CheckpointError(f"{out} could not be written: {error.strerror or error}") from error
-    except RuntimeError as error:
-        if not any(sign in str(error) for sign in _TORCH_WRITER):
-            raise
-        reason = str(error).splitlines()[0]
-        raise CheckpointError(f"{out} could not be written, the disk may be full: {reason}") from error
     finally:
         _remove(hidden)
 
