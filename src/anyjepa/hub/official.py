@@ -21,6 +21,7 @@ from anyjepa.contract import Method
 from anyjepa.errors import CheckpointError
 from anyjepa.hub.names import OFFICIAL_ENCODER, OFFICIAL_PREDICTOR, NameMap, to_ours, to_theirs
 from anyjepa.hub.parts import CONTEXT, PREDICTOR, TARGET, put_together, take_apart
+from anyjepa.hub.write import write_archive
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +76,8 @@ def save_official(method: Method, path: str | Path) -> None:
         part: {f"module.{name}": tensor for name, tensor in to_theirs(table, parts[ours], patch).items()}
         for part, (ours, table) in _PARTS.items()
     }
-    torch.save({**content, "opt": {}, "scaler": None, "epoch": 0}, path)
+    content |= {"opt": {}, "scaler": None, "epoch": 0}
+    write_archive(Path(path), lambda archive: torch.save(content, archive))
 
 
 def _read(path: Path) -> Mapping[str, Any]:

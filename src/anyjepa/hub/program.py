@@ -20,7 +20,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from anyjepa.errors import CheckpointError, ConfigError, MissingExtraError
+from anyjepa.hub.write import write_archive
 from anyjepa.nn.transformer import Encoder
+from anyjepa.training.tensorfile import write_bytes
 
 TOLERANCE = 1e-4
 """Largest difference, relative to the largest token value above 1, at which a program counts as the same computation."""
@@ -70,7 +72,8 @@ def save_torch(encoder: Encoder, path: Path, about: Mapping[str, Any]) -> float:
     Returns:
         The largest difference between the tokens of the written program and of the encoder, on random images.
     """
-    torch.export.save(trace(encoder), path, extra_files={"anyjepa.json": json.dumps(about)})
+    made, files = trace(encoder), {"anyjepa.json": json.dumps(about)}
+    write_archive(path, lambda archive: torch.export.save(made, archive, extra_files=files))
     program = torch.export.load(path).module()
     return _compare(encoder, lambda x: program(x))
 
@@ -101,7 +104,7 @@ def save_onnx(encoder: Encoder, path: Path, about: Mapping[str, Any]) -> float:
         )
     model = made.model_proto  # type: ignore[union-attr]
     onnx.helper.set_model_props(model, {"anyjepa": json.dumps(about)})
-    path.write_bytes(model.SerializeToString())
+    write_bytes(path, model.SerializeToString())
     session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     return _compare(
         encoder, lambda x: [torch.from_numpy(y) for y in session.run(None, {"images": x.numpy()})]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -68,6 +69,16 @@ def check_free(out: Path, overwrite: bool, directory: bool) -> None:
         raise ConfigError(f"{out} is already there: name another place, or set overwrite")
 
 
+def write_archive(path: Path, save: Callable[[io.BytesIO], None]) -> None:
+    """Let torch write one of its archives; raises OSError like any other write.
+
+    It goes through memory: on a full disk torch's own writer ends the whole process.
+    """
+    archive = io.BytesIO()
+    save(archive)
+    write_bytes(path, archive.getbuffer())
+
+
 @contextmanager
 def _hidden(out: Path) -> Iterator[Path]:
     # The end of the name stays: torch tells its archives by it.
@@ -77,11 +88,6 @@ def _hidden(out: Path) -> Iterator[Path]:
         yield hidden
     except OSError as error:
         raise CheckpointError(f"{out} could not be written: {error.strerror or error}") from error
-    except RuntimeError as error:
-        # torch reports a failed write of its own archives in this way.
-        if "PytorchStreamWriter" not in str(error):
-            raise
-        raise CheckpointError(f"{out} could not be written: {error}") from error
     finally:
         _remove(hidden)
 
