@@ -147,7 +147,7 @@ def test_a_run_that_has_just_begun(run):
         ("log.jsonl", '{"step": 1, "loss": null}\n{"step": 2, "loss": "x", "lr": [1]}\n', ["curves"]),
         ("config.yaml", "a: [", []),
         ("config.yaml", "method: unknown\nmodel: {x: 1}\ndata: nowhere\n", ["settings"]),
-        ("config.yaml", "method: [1]\nmodel: 3\nimages: 4\ntrain: []\n", ["settings"]),
+        ("config.yaml", "method: [1]\nmodel: 3\nimages: 4\ntrain: []\n", ["masks", "data", "settings"]),
         ("run.json", "[1, 2]", ["environment"]),
         ("run.json", '{"versions": 3, "hardware": {"gpus": 1}, "command": {"a": [1]}}', []),
         ("probe.json", "{}", ["scores"]),

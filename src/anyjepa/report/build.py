@@ -18,7 +18,7 @@ from anyjepa.report.neighbours import neighbour_section
 from anyjepa.report.page import render
 from anyjepa.report.patches import patch_section
 from anyjepa.report.record import Record, attempt, read_record
-from anyjepa.report.samples import Samples, open_samples
+from anyjepa.report.samples import Samples, image_config, open_samples, trained_on
 from anyjepa.report.settings import settings
 from anyjepa.report.summary import environment, facts, method_entry, sentence, verdict
 from anyjepa.training.run_dir import write_whole
@@ -160,18 +160,11 @@ def _scores(record: Record) -> Any:
 
 
 def _data(record: Record) -> Any:
-    where = record.get("data")
-    if where is None:
-        raise DataError("the run does not say what it was trained on")
-    images = record.get("images")
-    known = images if isinstance(images, dict) else {}
+    where, config = trained_on(record), image_config(record)
     source = open_source(
-        where,
-        channels=known.get("channels"),
-        image_column=known.get("image_column"),
-        limit=known.get("limit"),
+        where, channels=config.channels, image_column=config.image_column, limit=config.limit
     )
-    return {"where": str(where), "lines": str(inspect(source)).splitlines()}
+    return {"where": where, "lines": str(inspect(source)).splitlines()}
 
 
 def _settings(record: Record) -> Any:

@@ -103,7 +103,7 @@ def read_record(run: str | Path) -> Record:
     return Record(
         path=path,
         config=config,
-        info=info if isinstance(info, dict) else {},
+        info=info or {},
         rows=rows or [],
         log_problem=log_problem,
         step=step,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from anyjepa.config import from_dict
 from anyjepa.contract import Method
 from anyjepa.data import ImageConfig, ImageDataset, Source, load_all, open_source
-from anyjepa.errors import DataError
+from anyjepa.errors import ConfigError, DataError
 from anyjepa.report.pixels import colours
 from anyjepa.report.record import Record
 
@@ -74,10 +75,8 @@ def open_samples(record: Record, method: Method, data: str | None, pool: int | N
     shape = method.input_shape()
     if len(shape) != 3:
         raise DataError(f"pictures are drawn of images (C, H, W), this method takes samples of shape {shape}")
-    config = from_dict(ImageConfig, dict(record.get("images") or {}))
-    where = data or record.get("data")
-    if where is None:
-        raise DataError("the run does not say what it was trained on: name images with --data")
+    config = image_config(record)
+    where = data or trained_on(record)
     if data is not None:
         config = replace(config, limit=None, image_column=None, label_column=None)
     dataset = ImageDataset(_open(where, config, shape[0]), config, size=(shape[1], shape[2]))
@@ -88,7 +87,23 @@ def open_samples(record: Record, method: Method, data: str | None, pool: int | N
     if not loaded:
         raise DataError(f"not one of the images looked at in {where} can be read")
     index, images = loaded[0].index.numpy(), loaded[0].images
-    return Samples(dataset, str(where), chosen, index, images, _evenly(np.arange(len(index)), SHOWN))
+    return Samples(dataset, where, chosen, index, images, _evenly(np.arange(len(index)), SHOWN))
+
+
+def image_config(record: Record) -> ImageConfig:
+    """How the run's images became batches; raises ConfigError where its config is not one."""
+    values = record.get("images") or {}
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"the key 'images' of the run's config must be a group of keys, got {values!r}")
+    return from_dict(ImageConfig, dict(values))
+
+
+def trained_on(record: Record) -> str:
+    """Where the run's data are; raises DataError where it does not say."""
+    where = record.get("data")
+    if not isinstance(where, str):
+        raise DataError("the run does not say what it was trained on; --data names other images to draw")
+    return where
 
 
 def _open(where: str, config: ImageConfig, channels: int) -> Source:

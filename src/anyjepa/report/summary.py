@@ -19,7 +19,8 @@ from anyjepa.monitoring.doctor import (
 )
 from anyjepa.monitoring.doctor import diagnose as diagnose_rows
 from anyjepa.registry import Entry, entry
-from anyjepa.report.record import Record
+from anyjepa.report.record import Record, attempt
+from anyjepa.training import RunConfig
 
 MEANING = {
     HEALTHY: "Samples differ, in many directions, and predictions know their sample. It learns; whether the features suit "
@@ -55,7 +56,9 @@ def verdict(record: Record) -> Verdict:
         return Verdict(
             "No verdict", f"There is no log to judge by: {record.log_problem}.", "open", "", (), (), None
         )
-    said: Diagnosis = diagnose_rows(record.rows, record.config or None)
+    # Advice names values of the config, which may be of another version or changed by hand.
+    usable, _ = attempt(lambda: RunConfig.from_mapping(record.config))
+    said: Diagnosis = diagnose_rows(record.rows, record.config if usable else None)
     mood = MOOD.get(said.verdict, "bad")
     since = f"since step {said.step:,}, " if said.step < said.last else ""
     return Verdict(
@@ -108,8 +111,10 @@ def facts(record: Record, data: str | None = None) -> list[tuple[str, str]]:
 
 
 def sentence(text: str) -> str:
-    """A text as a sentence of its own."""
-    return text and text[0].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+    """A text as a sentence of its own. A first word that is a name or a path stays as it is."""
+    first = text.partition(" ")[0]
+    start = text[:1].upper() if first.isalpha() else text[:1]
+    return text and start + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
 
 
 def _end(path: object) -> str:

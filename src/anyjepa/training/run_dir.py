@@ -95,6 +95,9 @@ def add_info(run: Path, **more: Any) -> None:
 def read_info(run: Path) -> dict[str, Any]:
     """What ``run.json`` says; raises CheckpointError when it is not there or torn."""
     try:
-        return json.loads((run / INFO).read_text())
+        found = json.loads((run / INFO).read_text())
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{run} is not a run directory: cannot read {INFO} ({error})") from error
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{run} is not a run directory: {INFO} must hold an object, not {found!r:.40}")
+    return found
