@@ -73,8 +73,9 @@ def test_arrays_files_lists_and_flat_images_are_the_same(colour_run, photos):
     array = np.stack([np.asarray(Image.open(file)) for file in files])
     embedder = Embedder(pretrained=colour_run)
     expected = embedder.transform(array)
-    for X in ([str(f) for f in files], files, np.array([str(f) for f in files]), array.transpose(0, 3, 1, 2)):
-        np.testing.assert_allclose(embedder.transform(X), expected, rtol=1e-5, atol=1e-6)
+    names = [str(file) for file in files]
+    for same in (names, files, np.array(names), array.transpose(0, 3, 1, 2)):
+        np.testing.assert_allclose(embedder.transform(same), expected, rtol=1e-5, atol=1e-6)
     flat = Embedder(pretrained=colour_run, image_shape=(8, 8, 3)).transform(array.reshape(len(array), -1))
     np.testing.assert_array_equal(flat, expected)
     folder = ImageDataset.open(photos, ImageConfig(channels=3), (8, 8))
