@@ -28,6 +28,12 @@ def flips(seed: int, step: int, index: Integers) -> Bool[np.ndarray, "B"]:
 
 def resize_centre(images: Sequence[Tensor], size: tuple[int, int]) -> Float[Tensor, "B C H W"]:
     """The middle of every image at ``size`` (height, width): shorter side resized, longer cut. 0..255."""
+    if all(image.shape[1:] == size for image in images):
+        # Every filter would have the one weight 1: the same values, at a tenth of the cost.
+        out = np.empty((len(images), images[0].shape[0], *size), dtype=np.float32)
+        for row, image in enumerate(images):
+            np.multiply(image.numpy(), 1 if image.dtype == torch.uint8 else 255, out=out[row])
+        return torch.from_numpy(out)
     heights, widths = [image.shape[1] for image in images], [image.shape[2] for image in images]
     return crop_resize(images, centre_boxes(heights, widths, size[1] / size[0]), size)
 

@@ -54,7 +54,7 @@ def ids_beside(out: Path) -> Path:
 
 def broken_beside(out: Path) -> Path:
     """The list of images that could not be read."""
-    return out.with_name(f"{out.stem}.broken.csv")
+    return out.with_name(f"{out.name}.broken.csv")
 
 
 def join(out: Path, parts: Sequence[Part], schema: pa.Schema, source: Source) -> int:

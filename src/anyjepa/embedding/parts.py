@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from anyjepa.embedding.plan import Plan
 from anyjepa.errors import ConfigError, DataError
+from anyjepa.training.lines import disk_full
 from anyjepa.training.tensorfile import write_bytes
 
 log = logging.getLogger(__name__)
@@ -150,10 +151,16 @@ def saved(path: Path) -> Iterator[Path]:
         yield partial
         partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        # The directory may not be there either.
+        with suppress(OSError):
+            partial.unlink()
+        hint = (
+            "free some space and run the same command again"
+            if disk_full(error)
+            else "see whether you may write there"
+        )
         raise DataError(
-            f"cannot write {path}: {error.strerror or error}. What is finished is kept: free some space and run the same "
-            "command again to go on"
+            f"cannot write {path}: {error.strerror or error}; {hint}. What was finished is kept"
         ) from error
     except BaseException:
         partial.unlink(missing_ok=True)

@@ -43,7 +43,10 @@ class Embeddings:
             raise DataError(
                 f"{path} does not exist; make it with: anyjepa embed RUN --data PATH --out {path}"
             )
-        self._table = _open(self.path if self.path.suffix == ".parquet" else ids_beside(self.path))
+        names = self.path if self.path.suffix == ".parquet" else ids_beside(self.path)
+        if not names.is_file():
+            raise DataError(f"{path} lacks the names of its rows: {names.name} is not beside it")
+        self._table = _open(names)
         schema: pa.Schema = self._table.schema_arrow
         raw = (schema.metadata or {}).get(KEY)
         self.plan = None if raw is None else Plan.from_json(raw, str(path))

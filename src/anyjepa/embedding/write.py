@@ -149,7 +149,7 @@ def _embed(
 ) -> Embedded:
     folder = out.with_name(f"{out.name}.parts")
     if overwrite:
-        for file in (out, ids_beside(out), broken_beside(out)):
+        for file in (out, broken_beside(out), *([ids_beside(out)] if out.suffix == ".npy" else [])):
             file.unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
     if out.exists():
@@ -163,7 +163,10 @@ def _embed(
         parts = finished(folder, schema)
         parts += _rest(parts[-1].stop if parts else 0, plan, dataset, read, folder, schema, progress)
         if not sum(part.rows for part in parts):
-            dataset.source.read(0)  # says what is wrong with the first of them
+            shutil.rmtree(folder, ignore_errors=True)
+            raise DataError(
+                f"not one of the {plan.images} images of {plan.data} can be read, beginning with {dataset.source.identity(0)}"
+            )
         join(out, parts, schema, dataset.source)
     shutil.rmtree(folder, ignore_errors=True)
     return _counted(out, plan)
