@@ -9,10 +9,11 @@ import sys
 import pytest
 
 from anyjepa import __version__
-from anyjepa.cli import VERBS, main
+from anyjepa.cli import main
 from anyjepa.config import read_yaml
 from anyjepa.options import SHORT, expand_short, pretrain_parser
 from anyjepa.registry import names
+from anyjepa.verbs.parser import VERBS
 from anyjepa.verbs.pretrain import groups
 
 TINY = [

@@ -25,6 +25,7 @@ from PIL import Image
 
 from anyjepa import cli, registry
 from anyjepa.options import parse_pretrain, split_method
+from anyjepa.verbs.parser import build_parser
 from anyjepa.verbs.pretrain import groups
 
 ROOT = Path(__file__).parent.parent
@@ -132,7 +133,7 @@ def parse(words: list[str]) -> None:
         method, rest, *_ = split_method(words[2:])
         parse_pretrain(method, groups(method), rest)
     else:
-        cli.build_parser().parse_args(words[1:])
+        build_parser().parse_args(words[1:])
 
 
 def check_other(words: list[str]) -> None:

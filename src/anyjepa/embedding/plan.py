@@ -12,8 +12,8 @@ import numpy as np
 
 from anyjepa.config import from_dict, to_dict
 from anyjepa.data import Source
-from anyjepa.data.decode import EXTENSIONS
 from anyjepa.data.folder import find_files
+from anyjepa.data.formats import EXTENSIONS
 from anyjepa.errors import ConfigError, DataError
 
 FORMAT = 1

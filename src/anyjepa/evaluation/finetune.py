@@ -198,7 +198,7 @@ def _groups(
 ) -> list[dict[str, object]]:
     """Parameters by block, with and without weight decay."""
     top = max(levels.values(), default=0)
-    groups: dict[tuple[int, bool, str], list[nn.Parameter]] = {}
+    groups: dict[tuple[int, bool, str], list[Tensor]] = {}
     for name, parameter in method.named_parameters():
         if name in levels:
             groups.setdefault((levels[name], parameter.ndim > 1, "encoder"), []).append(parameter)

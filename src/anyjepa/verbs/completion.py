@@ -21,7 +21,7 @@ def run(shell: str) -> int:
         import shtab
     except ImportError:
         raise MissingExtraError("shtab", "completion") from None
-    from anyjepa.cli import build_parser
+    from anyjepa.verbs.parser import build_parser
 
     print(shtab.complete(build_parser(methods=True), shell))
     return 0
