@@ -114,6 +114,35 @@ def test_parquet_larger_than_memory_gives_the_same_images(tmp_path: Path) -> Non
     assert len(pickle.dumps(groups)) < 4000
 
 
+def test_a_damaged_row_group_costs_its_own_images_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_parquet(tmp_path / "x.parquet", 24)
+    column = pq.ParquetFile(tmp_path / "x.parquet").metadata.row_group(1).column(0)
+    raw = bytearray((tmp_path / "x.parquet").read_bytes())
+    start = column.dictionary_page_offset or column.data_page_offset
+    raw[start : start + 24] = b"\xff" * 24
+    (tmp_path / "x.parquet").write_bytes(raw)
+    source = open_source(tmp_path / "x.parquet")
+    reads = []
+    monkeypatch.setattr(
+        pq.ParquetFile,
+        "read_row_groups",
+        lambda self, groups, _read=pq.ParquetFile.read_row_groups, **more: (
+            reads.append(groups) or _read(self, groups, **more)
+        ),
+    )
+    broken = []
+    for i in range(24):
+        try:
+            assert source.read(i).shape[0] == 3
+        except DataError as error:
+            broken.append(i)
+            assert f"row {i}" in str(error)
+    assert broken == list(range(7, 14))
+    assert len(reads) <= 4, "the damaged group is read once, not once for each of its images"
+
+
 def test_parquet_that_claims_more_rows_than_bytes(tmp_path: Path) -> None:
     pq.write_table(pa.table({"image": pa.nulls(300_000, pa.binary())}), tmp_path / "x.parquet")
     with pytest.raises(DataError, match="claims 300000 rows"):

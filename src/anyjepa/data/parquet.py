@@ -74,7 +74,7 @@ class ParquetSource(EncodedSource):
                 size / len(sizes) / 2**20,
             )
         self._column: pa.ChunkedArray | None = None
-        self._cache: OrderedDict[int, pa.ChunkedArray] = OrderedDict()
+        self._cache: OrderedDict[int, pa.ChunkedArray | str] = OrderedDict()
         if labels:
             name = tables.label_column(schema.names, label_column, files[0])
             values = _read(files, name)
@@ -104,18 +104,33 @@ class ParquetSource(EncodedSource):
         return bisect.bisect_right(self._firsts, i) - 1
 
     def _cell(self, i: int) -> pa.Scalar:
-        if self._whole:
-            if self._column is None:
+        if self._whole and self._column is None:
+            try:
                 self._column = _read(self.files, self.image_column)
+            except DataError as error:
+                # Some row groups are damaged; the images of the others are not lost.
+                log.warning("%s; going on row group by row group", error)
+                self._whole = False
+        if self._column is not None:
             return self._column[i]
         group = bisect.bisect_right(self._starts, i) - 1
         if group not in self._cache:
-            file, number = self._groups[group]
-            self._cache[group] = _read([self.files[file]], self.image_column, number)
+            self._cache[group] = self._group(group)
             if len(self._cache) > CACHED:
                 self._cache.popitem(last=False)
         self._cache.move_to_end(group)
-        return self._cache[group][i - self._starts[group]]
+        found = self._cache[group]
+        if isinstance(found, str):
+            raise DataError(found)
+        return found[i - self._starts[group]]
+
+    def _group(self, group: int) -> pa.ChunkedArray | str:
+        """The cells of a row group, or why they cannot be read: a damaged one is not read for each image again."""
+        file, number = self._groups[group]
+        try:
+            return _read([self.files[file]], self.image_column, number)
+        except DataError as error:
+            return str(error)
 
 
 # Arrow raises these on torn or malicious files; RuntimeError and UnicodeDecodeError come from its bindings.
