@@ -33,7 +33,7 @@ class AttentiveConfig:
 
     head_dim: int = 64
     """Width of an attention head; one head where the tokens are narrower or do not divide."""
-    lrs: tuple[float, ...] = (3e-4, 1e-3, 3e-3)
+    lrs: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
     """Learning rates tried."""
     weight_decays: tuple[float, ...] = (0.01, 0.1, 1.0)
     """Weight decays tried with each."""
@@ -41,7 +41,7 @@ class AttentiveConfig:
     """Samples per step."""
     epochs: int = 20
     """Passes over the training tokens (20 in V-JEPA)."""
-    min_steps: int = 200
+    min_steps: int = 600
     """Steps at least, where few labels make short epochs."""
     max_steps: int = 2000
     """Steps at most."""
