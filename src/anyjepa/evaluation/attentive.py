@@ -2,8 +2,8 @@
 
     pooled = W_o [ softmax(q_h (K x)^T / sqrt(d)) (V x) ]_h + b_o,   output = W pooled + b        x standardised tokens (N, D)
 
-The probe of V-JEPA (arXiv 2404.08471, section 4; I-JEPA's successors use it too) without the MLP behind the pooling. Its start is
-the linear probe on mean-pooled tokens: a query of zero weighs all tokens alike.
+The probe of V-JEPA (arXiv 2404.08471, section 4; I-JEPA's successors use it too) without the MLP behind the pooling. It starts
+from mean-pooled tokens: a query of zero weighs all tokens alike.
 """
 
 from __future__ import annotations
