@@ -2,8 +2,8 @@
 
     pooled = W_o [ softmax(q_h (K x)^T / sqrt(d)) (V x) ]_h + b_o,   output = W pooled + b        x standardised tokens (N, D)
 
-The probe of V-JEPA (arXiv 2404.08471, section 4; I-JEPA's successors use it too) without the MLP behind the pooling. Its start is
-the linear probe on mean-pooled tokens: a query of zero weighs all tokens alike.
+The probe of V-JEPA (arXiv 2404.08471, section 4; I-JEPA's successors use it too) without the MLP behind the pooling. It starts
+from mean-pooled tokens: a query of zero weighs all tokens alike.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class AttentiveConfig:
 
     head_dim: int = 64
     """Width of an attention head; one head where the tokens are narrower or do not divide."""
-    lrs: tuple[float, ...] = (3e-4, 1e-3, 3e-3)
+    lrs: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
     """Learning rates tried."""
     weight_decays: tuple[float, ...] = (0.01, 0.1, 1.0)
     """Weight decays tried with each."""
@@ -41,7 +41,7 @@ class AttentiveConfig:
     """Samples per step."""
     epochs: int = 20
     """Passes over the training tokens (20 in V-JEPA)."""
-    min_steps: int = 200
+    min_steps: int = 600
     """Steps at least, where few labels make short epochs."""
     max_steps: int = 2000
     """Steps at most."""

@@ -202,7 +202,8 @@ def _groups(
     for name, parameter in method.named_parameters():
         if name in levels:
             groups.setdefault((levels[name], parameter.ndim > 1, "encoder"), []).append(parameter)
-    groups |= {(top, True, "head"): [head.weight], (top, False, "head"): [head.bias]}
+    for parameter in head.parameters():
+        groups[top, parameter.ndim > 1, "head"] = [parameter]
     return [
         {
             "params": parameters,
