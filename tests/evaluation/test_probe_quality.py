@@ -25,8 +25,7 @@ def run(tmp_path_factory):
 
 def test_stronger_probes_read_more(run):
     probes = ("linear", "ridge", "attentive", "finetune")
-    tuning = FinetuneConfig(min_steps=200, max_steps=200)
-    result = probe(run, TRAIN, TEST, probes=probes, seeds=SEEDS, baselines=(), finetune=tuning)
+    result = probe(run, TRAIN, TEST, probes=probes, seeds=SEEDS, baselines=())
     print(result)
     score = {s.probe: s.mean for s in result.row("pretrained").scores}
     assert score["attentive"] > score["linear"] - 0.01

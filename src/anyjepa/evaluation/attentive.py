@@ -3,11 +3,12 @@
     pooled = W_o [ softmax(q_h (K x)^T / sqrt(d)) (V x) ]_h + b_o,   output = W pooled + b        x standardised tokens (N, D)
 
 The probe of V-JEPA (arXiv 2404.08471, section 4; I-JEPA's successors use it too) without the MLP behind the pooling. It starts
-from mean-pooled tokens: a query of zero weighs all tokens alike.
+as the linear probe on mean-pooled tokens: a query of zero weighs all tokens alike.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from anyjepa.errors import ConfigError
 from anyjepa.evaluation.budgets import Labels
 from anyjepa.evaluation.linear import FOLDS
 from anyjepa.evaluation.splits import epoch_rows, folds
+from anyjepa.evaluation.start import start_linear
 from anyjepa.evaluation.task import CLASSIFY, Target
 from anyjepa.evaluation.tokens import TokenStore
 from anyjepa.randomness import derive_seed
@@ -33,7 +35,7 @@ class AttentiveConfig:
 
     head_dim: int = 64
     """Width of an attention head; one head where the tokens are narrower or do not divide."""
-    lrs: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
+    lrs: tuple[float, ...] = (1e-4, 3e-4, 1e-3)
     """Learning rates tried."""
     weight_decays: tuple[float, ...] = (0.01, 0.1, 1.0)
     """Weight decays tried with each."""
@@ -41,7 +43,7 @@ class AttentiveConfig:
     """Samples per step."""
     epochs: int = 20
     """Passes over the training tokens (20 in V-JEPA)."""
-    min_steps: int = 600
+    min_steps: int = 200
     """Steps at least, where few labels make short epochs."""
     max_steps: int = 2000
     """Steps at most."""
@@ -106,8 +108,6 @@ class AttentiveHead(nn.Module):
         super().__init__()
         self.pool = AttentivePool(dim, heads)
         self.linear = nn.Linear(dim, outputs)
-        nn.init.zeros_(self.linear.weight)
-        nn.init.zeros_(self.linear.bias)
 
     def forward(self, tokens: Float[Tensor, "B N D"]) -> Float[Tensor, "B K"]:
         """Class scores, or the value."""
@@ -170,11 +170,16 @@ def fit_attentive(
     config = config or AttentiveConfig()
     target = Target.of(labels)
     encoded = target.encode(labels)
-    mean, scale, pooled = _moments(store, positions, config.batch_size)
-    mean, scale, pooled = mean.to(device), scale.to(device), pooled.to(device)
+    mean, scale, means = _moments(store, positions, config.batch_size)
+    # Means of tokens vary less than tokens do; brought to the same size, they are what the linear probe reads.
+    pooled = means.std(dim=0, correction=0).clamp(min=0.05)
+    features = (means / pooled).numpy()
+    mean, scale = mean.to(device), scale.to(device)
 
     def train(inside: np.ndarray, grid: Sequence[tuple[float, float]]) -> list[AttentiveHead]:
-        heads = [_head(store.width, target.outputs, pooled, seed, config).to(device) for _ in grid]
+        first = _head(store.width, target.outputs, pooled, seed, config)
+        start_linear(first.linear, features[inside], labels[inside], target, seed)
+        heads = [copy.deepcopy(first).to(device) for _ in grid]
         groups = [
             {"params": params, "lr": lr, "share": lr, "weight_decay": wd if decayed else 0.0}
             for head, (lr, wd) in zip(heads, grid, strict=True)
@@ -218,8 +223,7 @@ def _head(width: int, outputs: int, pooled: Tensor, seed: int, config: Attentive
         torch.manual_seed(derive_seed(seed, "evaluation/attentive"))
         head = AttentiveHead(width, heads, outputs)
     with torch.no_grad():
-        # Means of tokens vary less than tokens do; brought to the same size, the start is a standardised linear probe.
-        head.pool.out.weight.copy_(torch.diag(1 / pooled.cpu()))
+        head.pool.out.weight.copy_(torch.diag(1 / pooled))
         head.pool.out.bias.zero_()
     return head
 
@@ -232,7 +236,7 @@ def _parameters(head: AttentiveHead) -> list[tuple[bool, list[nn.Parameter]]]:
 
 
 def _moments(store: TokenStore, positions: np.ndarray, batch_size: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean and scale (D,) of the tokens, and the standard deviation (D,) of standardised tokens' means over a sample."""
+    """Mean and scale (D,) of the tokens, and the mean (n, D) of each sample's standardised tokens."""
     count, means = 0, []
     total = squares = torch.zeros(store.width, dtype=torch.float64)
     for part in np.array_split(positions, math.ceil(len(positions) / batch_size)):
@@ -245,8 +249,7 @@ def _moments(store: TokenStore, positions: np.ndarray, batch_size: int) -> tuple
     variance = (squares / count - mean.square()).clamp(min=0)
     # What is constant up to rounding is left out, as in the linear probe.
     scale = torch.where(variance <= 1e-6 * mean.square().clamp(min=1e-12), torch.inf, variance.sqrt())
-    pooled = (torch.cat(means).std(dim=0, correction=0) / scale).clamp(min=0.05)
-    return mean.float(), scale.float(), pooled.float()
+    return mean.float(), scale.float(), ((torch.cat(means) - mean) / scale).float()
 
 
 def _standard(store: TokenStore, positions: np.ndarray, mean: Tensor, scale: Tensor) -> Tensor:

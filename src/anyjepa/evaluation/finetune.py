@@ -2,7 +2,7 @@
 
 Layer-wise decay of the learning rate as in BEiT (arXiv 2106.08254) and MAE (arXiv 2111.06377, table 9): block l of L gets
 ``lr * decay^(L - l)``, so that what is general is changed least. Which parameters belong to which block is found from gradients,
-so any method can be fine-tuned through ``encode`` alone.
+so any method can be fine-tuned through ``encode`` alone. The linear layer starts as the linear probe (arXiv 2202.10054).
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from anyjepa.errors import ConfigError
 from anyjepa.evaluation.budgets import Labels
 from anyjepa.evaluation.samples import Samples
 from anyjepa.evaluation.splits import epoch_rows
+from anyjepa.evaluation.start import start_linear
 from anyjepa.evaluation.task import Target
-from anyjepa.randomness import derive_seed, permutation
+from anyjepa.randomness import derive_seed
 from anyjepa.schedules import OptimConfig, learning_rate
 
 
@@ -32,7 +33,7 @@ class FinetuneConfig:
 
     lr: float = 1e-3
     """Learning rate of the linear layer and the last block."""
-    layer_decay: float = 0.65
+    layer_decay: float = 0.75
     """Factor of the learning rate from each block to the one below it (0.65 to 0.75 in BEiT and MAE); 1 from scratch."""
     weight_decay: float = 0.05
     """Weight decay of matrices (0.05 in BEiT and MAE)."""
@@ -44,6 +45,8 @@ class FinetuneConfig:
     """Steps at least, where few labels make short epochs."""
     max_steps: int = 2000
     """Steps at most."""
+    crop_scale: tuple[float, float] = (0.8, 1.0)
+    """Least and largest share of an image in a training crop; the whole image is what is scored."""
     clip: float = 1.0
     """Largest gradient norm."""
 
@@ -127,23 +130,26 @@ def fit_finetune(
     target = Target.of(labels)
     encoded = target.encode(labels)
     method = copy.deepcopy(method).to(device).requires_grad_(True)
-    some = positions[permutation(seed, "evaluation/some", 0, len(positions))[:256]]
-    mean, scale = _pooled_moments(method.eval(), samples.whole(np.sort(some)).to(device), encoder)
-    levels = parameter_levels(method, samples.whole(some[:1]).to(device), encoder)
+    pooled = _pooled(method.eval(), samples, positions, encoder, device)
+    spread = pooled.std(dim=0, correction=0)
+    # An almost constant feature must not become the largest one.
+    mean, scale = pooled.mean(dim=0), spread.clamp(min=float(spread.mean()) * 0.05 + 1e-6)
+    levels = parameter_levels(method, samples.whole(positions[:1]).to(device), encoder)
 
     with torch.random.fork_rng(devices=[]):
         # Only for what a method draws itself, stochastic depth say.
         torch.manual_seed(derive_seed(seed, "evaluation/finetune"))
         head = nn.Linear(len(mean), target.outputs, device=device)
-        nn.init.zeros_(head.weight)
-        nn.init.zeros_(head.bias)
+        start_linear(head, ((pooled - mean) / scale).cpu().numpy(), labels, target, seed)
         tuned = FinetunedProbe(method, head, mean, scale, target, encoder)
         optimizer = torch.optim.AdamW(_groups(method, head, levels, config))
         steps = config.steps(len(positions))
         method.train()
         for step in range(steps):
             rows = epoch_rows(len(positions), config.batch_size, step, seed)
-            images = samples.draw(step, positions[rows], derive_seed(seed, "evaluation/crops"))
+            images = samples.draw(
+                step, positions[rows], derive_seed(seed, "evaluation/crops"), config.crop_scale
+            )
             loss = target.losses(tuned.outputs(images.to(device)), encoded[rows].to(device)).mean()
             _update(optimizer, loss, step, steps, config.clip)
             if progress is not None:
@@ -215,8 +221,16 @@ def _groups(
 
 
 @torch.no_grad()
-def _pooled_moments(method: Method, images: Tensor, encoder: str) -> tuple[Tensor, Tensor]:
-    pooled = method.encode(images, encoder=encoder).pooled.float()
-    spread = pooled.std(dim=0, correction=0)
-    # An almost constant feature must not become the largest one.
-    return pooled.mean(dim=0), spread.clamp(min=float(spread.mean()) * 0.05 + 1e-6)
+def _pooled(
+    method: Method,
+    samples: Samples,
+    positions: np.ndarray,
+    encoder: str,
+    device: torch.device | str,
+    batch_size: int = 256,
+) -> Tensor:
+    """Pooled representations (n, D) of whole images, before anything is changed."""
+    parts = np.array_split(positions, math.ceil(len(positions) / batch_size))
+    return torch.cat(
+        [method.encode(samples.whole(part).to(device), encoder=encoder).pooled.float() for part in parts]
+    )

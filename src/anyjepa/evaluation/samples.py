@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -26,9 +27,13 @@ class Samples:
     index: Int[np.ndarray, "n"]
     train_size: int | None
 
-    def draw(self, step: int, positions: np.ndarray, seed: int) -> Float[Tensor, "B C H W"]:
-        """Random crops of training samples, as in pretraining."""
-        return self.train.draw(step, self.index[positions], seed)
+    def draw(
+        self, step: int, positions: np.ndarray, seed: int, crop_scale: tuple[float, float]
+    ) -> Float[Tensor, "B C H W"]:
+        """Random crops of training samples, of this least and largest share of their area."""
+        cropped = copy.copy(self.train)
+        cropped.config = replace(cropped.config, crop_scale=crop_scale)
+        return cropped.draw(step, self.index[positions], seed)
 
     def whole(self, positions: np.ndarray) -> Float[Tensor, "B C H W"]:
         """The middle of each image, as features are read from it; all training or all test samples."""
