@@ -33,18 +33,20 @@ def start_linear(
         target: the training labels; those of ``labels`` may lack some of its classes.
         seed: of the folds that choose the L2 strength.
     """
+    places = np.zeros(1, np.int64)
     if target.task == REGRESS:
         ridge = fit_ridge(features, target.encode(labels).double().numpy())
-        rows, intercept, fitted = ridge.model.coef_[None], np.atleast_1d(ridge.model.intercept_), ridge
-        places = np.zeros(1, np.int64)
+        mean, scale = ridge.mean, ridge.scale
+        rows, intercept = ridge.model.coef_[None], np.atleast_1d(ridge.model.intercept_)
     else:
         linear = fit_linear(features, labels, seed=seed)
-        rows, intercept, fitted = linear.model.coef_, linear.model.intercept_, linear
+        mean, scale = linear.mean, linear.scale
+        rows, intercept = linear.model.coef_, linear.model.intercept_
         if len(rows) == 1:  # two classes share one row
             rows, intercept = np.concatenate((-rows, rows)) / 2, np.concatenate((-intercept, intercept)) / 2
         places = np.searchsorted(target.classes, linear.model.classes_)
-    weight = rows / fitted.scale
-    bias = intercept - weight @ fitted.mean
+    weight = rows / scale
+    bias = intercept - weight @ mean
     layer.weight.zero_()
     layer.bias.fill_(UNSEEN)
     layer.weight[places] = _like(layer.weight, weight)
