@@ -7,19 +7,17 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from anyjepa.config import from_dict, read_yaml
+from anyjepa.config import to_dict
 from anyjepa.contract import Method
 from anyjepa.data import ImageConfig
 from anyjepa.errors import ConfigError
 from anyjepa.evaluation import Reader, encoder_reader
-from anyjepa.training.checkpoint import MODEL, STATE, latest, load_method, read_state
-from anyjepa.training.run_dir import CONFIG
-from anyjepa.training.tensorfile import stamp
+from anyjepa.hub.load import read
+from anyjepa.training.checkpoint import STATE, latest, read_state
 
 
 @dataclass(frozen=True)
@@ -48,29 +46,30 @@ class OpenRun:
 
 
 def open_run(run: str | Path) -> OpenRun:
-    """Open a run directory (its newest whole checkpoint), a checkpoint, or a directory of exported weights.
+    """Open a run directory (its newest whole checkpoint), a checkpoint, or whatever else :func:`anyjepa.load` takes.
 
     Raises:
         CheckpointError: there is nothing to load, or it is torn.
     """
     path = Path(run)
     checkpoint = path if (path / STATE).is_file() else latest(path)
-    method = load_method(checkpoint or path)
-    step = None
-    config: dict[str, Any]
-    if checkpoint is None:
-        config, crc = read_yaml(path / CONFIG), stamp(path / MODEL).crc32
-    else:
-        state = read_state(checkpoint)
-        config, crc, step = dict(state.config), state.files[MODEL].crc32, state.step
-    model = zlib.crc32(json.dumps([config["method"], config["model"]], sort_keys=True).encode())
+    loaded = read(checkpoint or run)
     return OpenRun(
-        method,
-        from_dict(ImageConfig, dict(config.get("images") or {})),
+        loaded.method,
+        loaded.images,
         "" if checkpoint is None or checkpoint == path else checkpoint.relative_to(path).as_posix(),
-        step,
-        f"{crc:08x}-{model:08x}",
+        read_state(checkpoint).step if checkpoint else None,
+        _fingerprint(loaded.method),
     )
+
+
+def _fingerprint(method: Method) -> str:
+    """Two numbers that change with the weights, and with the config they are used by."""
+    weights = 0
+    for tensor in method.state_dict().values():
+        weights = zlib.crc32(tensor.contiguous().flatten().view(torch.uint8).numpy(), weights)
+    config = json.dumps([method.name, to_dict(method.config)], sort_keys=True)
+    return f"{weights:08x}-{zlib.crc32(config.encode()):08x}"
 
 
 def choose_device(device: str | None) -> str:

@@ -135,7 +135,8 @@ def probe(
         rows=scored,
         comparisons=comparisons,
     )
-    if len(runs) == 1:
+    # Weights that are no directory here, such as a name on the hub, have no place of their own.
+    if len(runs) == 1 and Path(runs[0]).is_dir():
         _write(Path(runs[0]) / RESULT, result)
     if out is not None:
         _write(Path(out), result)

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import torch
 
-from anyjepa.config import from_dict, read_yaml, to_dict
+from anyjepa.config import to_dict
 from anyjepa.contract import Method
 from anyjepa.data import ImageConfig, ImageDataset
 from anyjepa.errors import ConfigError, nearest
-from anyjepa.training.checkpoint import STATE, latest, load_method, read_state
-from anyjepa.training.run_dir import CONFIG
+from anyjepa.hub.load import read
 
 BASELINES = ("untrained", "raw")
 
@@ -36,11 +35,12 @@ class Subject:
     def load(
         cls, run: str | Path, image_column: str | None = None, label_column: str | None = None
     ) -> Subject:
-        """The method and the image settings of a run; columns that are not None replace those of the run."""
-        method, images = load_method(run), _image_config(Path(run))
+        """A run, or whatever else :func:`anyjepa.load` takes; columns that are not None replace those of the run."""
+        loaded = read(run)
+        images = loaded.images
         return cls(
             str(run),
-            method,
+            loaded.method,
             replace(
                 images,
                 limit=None,
@@ -118,13 +118,6 @@ def _twin(subject: Subject) -> str:
     config.pop("seed", None)
     config.pop("optim", None)
     return repr((subject.method.name, config, subject.view))
-
-
-def _image_config(path: Path) -> ImageConfig:
-    """How the run's images became batches; the defaults where it does not say."""
-    checkpoint = path if (path / STATE).is_file() else latest(path)
-    config = read_yaml(path / CONFIG) if checkpoint is None else read_state(checkpoint).config
-    return from_dict(ImageConfig, dict(config.get("images") or {}))
 
 
 def default_device(device: str | None) -> str:

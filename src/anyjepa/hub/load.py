@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from anyjepa.config import from_dict
 from anyjepa.contract import Method
+from anyjepa.data import ImageConfig
 from anyjepa.errors import CheckpointError, ConfigError, MissingExtraError
 from anyjepa.hub.official import load_official
-from anyjepa.hub.read import Loaded, Pixels, read_directory
+from anyjepa.hub.read import Loaded, read_directory
 from anyjepa.hub.write import CONFIG
-from anyjepa.normalisation import constants
 from anyjepa.training.checkpoint import load_with_config
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -52,13 +53,13 @@ def read(source: str | Path, *, revision: str | None = None, **fields: Any) -> L
     if fields:
         raise ConfigError(f"{', '.join(sorted(fields))} cannot be chosen: the run has a config")
     method, config = load_with_config(path)
-    return Loaded(method, True, _pixels(method, config))
+    return Loaded(method, True, from_dict(ImageConfig, dict(config.get("images") or {})))
 
 
 def _file(path: Path, fields: Mapping[str, Any]) -> Loaded:
     if path.name.endswith(_OFFICIAL):
         method = load_official(path, **fields)
-        return Loaded(method, True, constants(method.input_shape()[0]), _OFFICIAL_LICENCE)
+        return Loaded(method, True, ImageConfig(), _OFFICIAL_LICENCE)
     if path.suffix == ".safetensors":
         raise CheckpointError(f"{path}: name the directory, which also holds {CONFIG}")
     if path.suffix in _PROGRAMS:
@@ -68,12 +69,6 @@ def _file(path: Path, fields: Mapping[str, Any]) -> Loaded:
     raise CheckpointError(
         f"{path} is no file to load: expected a directory, or an official checkpoint ({', '.join(_OFFICIAL)})"
     )
-
-
-def _pixels(method: Method, config: Mapping[str, Any]) -> Pixels:
-    images = config.get("images")
-    images = images if isinstance(images, Mapping) else {}
-    return constants(method.input_shape()[0], images.get("mean"), images.get("std"))
 
 
 def _fetch(source: str | Path, revision: str | None) -> Path:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from anyjepa.config import from_dict
 from anyjepa.contract import Method
+from anyjepa.data import ImageConfig
 from anyjepa.errors import AnyjepaError, CheckpointError
 from anyjepa.hub.encoder import encoder_of, fill_encoder
 from anyjepa.hub.names import OFFICIAL_ENCODER, PUBLISHED_ENCODER, TIMM_REGISTERS, NameMap, to_ours
@@ -47,10 +48,15 @@ class Loaded:
     """In eval mode, on the CPU."""
     whole: bool
     """Whether all its weights come from the source; False: only the encoders, the rest is random."""
-    pixels: Pixels
-    """Mean and standard deviation of each channel that the input is normalised with, for pixels in 0..1."""
+    images: ImageConfig
+    """How images became its input; of weights from elsewhere no more is known than the normalisation."""
     licence: str | None = None
     """Licence of the weights, as far as the source says."""
+
+    @property
+    def pixels(self) -> Pixels:
+        """Mean and standard deviation of each channel that the input is normalised with, for pixels in 0..1."""
+        return constants(self.method.input_shape()[0], self.images.mean, self.images.std)
 
 
 def read_directory(path: Path, fields: Mapping[str, Any]) -> Loaded:
@@ -84,10 +90,11 @@ def read_directory(path: Path, fields: Mapping[str, Any]) -> Loaded:
         mean, std = _numbers(values.get("mean"), "mean"), _numbers(values.get("std"), "std")
         if not all(s > 0 for s in std or ()):
             raise CheckpointError(f"std must be positive, got {std}")
-        pixels = constants(method.input_shape()[0], mean, std)
+        # Raises when they are not as many as the channels.
+        constants(method.input_shape()[0], mean, std)
     except AnyjepaError as error:
         raise type(error)(f"{path}: {error}") from None
-    return Loaded(method.eval(), kind == "anyjepa", pixels, _licence(path))
+    return Loaded(method.eval(), kind == "anyjepa", ImageConfig(mean=mean, std=std), _licence(path))
 
 
 def _kind(config: Mapping[str, Any]) -> str:

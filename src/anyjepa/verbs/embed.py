@@ -10,7 +10,9 @@ HELP = "write the vectors of all images to a Parquet or NumPy file"
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The run, the images, the file, and what is read."""
-    parser.add_argument("run", help="directory of a run or of one of its checkpoints")
+    parser.add_argument(
+        "run", help="a run, one of its checkpoints, an export, or a name on the Hugging Face hub"
+    )
     parser.add_argument("--data", required=True, help="images to embed; labels are not needed")
     parser.add_argument(
         "--out", required=True, help="file to write: .parquet, or .npy with .ids.parquet beside it"

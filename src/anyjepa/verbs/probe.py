@@ -13,7 +13,11 @@ HELP = "score the representations of one or more runs on labelled data"
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The runs, the labelled data and the protocol."""
     add = parser.add_argument
-    add("run", nargs="+", help="directory of a run or of one of its checkpoints; several are compared")
+    add(
+        "run",
+        nargs="+",
+        help="a run, one of its checkpoints, an export, or a name on the Hugging Face hub; several to compare",
+    )
     add("--data", required=True, help="labelled data to fit the probes on")
     add("--test", help="labelled data for the score; without it a fifth of --data is held out")
     add(
