@@ -37,6 +37,9 @@ from anyjepa.registry import entry
 from anyjepa.schedules import OptimConfig, learning_rate
 from anyjepa.training import RunConfig
 
+NAMES = {"image-cifar10": "CIFAR-10", "image-tinyimagenet": "Tiny ImageNet"}
+"""How the tables call the folders of the data."""
+
 RESULTS = Path(__file__).parent / "results" / "small_scale.jsonl"
 LABELS = 10_000
 
@@ -86,7 +89,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--size", type=int, default=32)
-    parser.add_argument("--tag", default="", help="a word kept with the results")
+    parser.add_argument(
+        "--tag", default="", help="what --set changes, in words: the run goes into the second table"
+    )
     parser.add_argument(
         "--set",
         nargs="*",
@@ -98,7 +103,8 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="print the results so far")
     arguments = parser.parse_args()
     if arguments.table:
-        print(table([json.loads(line) for line in RESULTS.read_text().splitlines()]))
+        records = [json.loads(line) for line in RESULTS.read_text().splitlines()]
+        print(f"{table(records)}\n\n{ablation(records)}")
         return
     for seed in arguments.seeds:
         for name in arguments.settings:
@@ -241,21 +247,49 @@ def table(records: list[dict[str, Any]]) -> str:
     """Markdown: mean and spread over seeds of each setting."""
     groups: dict[tuple, list[dict[str, Any]]] = {}
     for record in records:
-        key = (record["data"], record["tag"], record["setting"], record["steps"], record["batch_size"])
-        groups.setdefault(key, []).append(record)
+        if not record["tag"]:
+            key = (record["data"], record["setting"], record["steps"], record["batch_size"])
+            groups.setdefault(key, []).append(record)
     lines = [
         "| data | setting | steps x batch | seeds | minutes | linear | kNN | doctor at step 300 | at the end |",
         "|" + "---|" * 9,
     ]
-    for (data, tag, name, steps, batch), runs in groups.items():
+    for (data, name, steps, batch), runs in sorted(groups.items(), key=_order):
         kinds = ("accuracy",) if name.startswith("supervised") else ("encoder_linear", "encoder_knn")
         cells = [_spread([100 * r[k] for r in runs]) for k in kinds] + [""] * (2 - len(kinds))
         verdicts = [", ".join(sorted({r.get(k, "") for r in runs})) for k in ("verdict_300", "verdict")]
         minutes = np.mean([r["minutes"] for r in runs])
-        shown = f"{name} {tag}".strip()
+        shown = f"{steps} x {batch}" if name != "untrained" else ""
         lines.append(
-            f"| {data} | {shown} | {steps} x {batch} | {len(runs)} | {minutes:.1f} | {' | '.join(cells + verdicts)} |"
+            f"| {NAMES.get(data, data)} | {name} | {shown} | {len(runs)} | {minutes:.1f} | {' | '.join(cells + verdicts)} |"
         )
+    return "\n".join(lines)
+
+
+def _order(group: tuple[tuple, list]) -> tuple:
+    (data, name, steps, _), _ = group
+    return data, name.startswith("supervised"), name != "untrained", steps, name
+
+
+def ablation(records: list[dict[str, Any]]) -> str:
+    """Markdown: each run with a tag beside the plain run of the same setting, number of samples and seed."""
+    lines = ["| setting | change | linear | kNN | linear, change | doctor |", "|" + "---|" * 6]
+    done: set[str] = set()
+    for one in (record for record in records if record["tag"]):
+        (base,) = (
+            r
+            for r in records
+            if not r["tag"]
+            and all(r[k] == one[k] for k in ("setting", "data", "seed"))
+            and r["steps"] * r["batch_size"] == one["steps"] * one["batch_size"]
+        )
+        for run in [base] * (one["setting"] not in done) + [one]:
+            linear, knn = (100 * run[f"encoder_{k}"] for k in ("linear", "knn"))
+            gain = f"{linear - 100 * base['encoder_linear']:+.1f}" if run["tag"] else ""
+            lines.append(
+                f"| {run['setting']} | {run['tag']} | {linear:.1f} | {knn:.1f} | {gain} | {run['verdict']} |"
+            )
+        done.add(one["setting"])
     return "\n".join(lines)
 
 
