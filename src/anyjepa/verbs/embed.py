@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from typing import Any
 
 HELP = "write the vectors of all images to a Parquet or NumPy file"
@@ -38,10 +39,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(run: str, data: str, out: str, labels: bool, label_column: str | None, **options: Any) -> int:
     """Embed, and say where the vectors are."""
     from anyjepa.embedding import embed
-    from anyjepa.verbs.rate import Rate
+    from anyjepa.verbs.counting import Counting
 
     wanted = labels or label_column is not None
     print(
-        embed(run, data, out, labels=wanted, label_column=label_column, progress=Rate("embedding"), **options)
+        embed(
+            run,
+            data,
+            out,
+            labels=wanted,
+            label_column=label_column,
+            progress=partial(Counting(), "embedding"),
+            **options,
+        )
     )
     return 0

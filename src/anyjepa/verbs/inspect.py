@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from functools import partial
 from json import dumps
 from pathlib import Path
 from typing import Any
-
-from anyjepa.verbs.count import count
 
 HELP = "look at data before training: counts, sizes, broken files, copies, images shared with other data"
 
@@ -53,6 +52,7 @@ def run(
     from anyjepa.data import inspect, open_source
     from anyjepa.errors import ConfigError
     from anyjepa.training.run_dir import write_whole
+    from anyjepa.verbs.counting import Counting
 
     if sample < 1 or seconds <= 0:
         raise ConfigError(
@@ -64,7 +64,7 @@ def run(
         None if all else sample,
         against=against,
         seconds=None if all else seconds,
-        progress=count,
+        progress=partial(Counting(), "reading images"),
     )
     if broken_list is not None:
         write_whole(Path(broken_list), "".join(f"{broken}\n" for broken in report.broken))

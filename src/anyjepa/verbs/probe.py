@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from anyjepa.verbs.timeleft import TimeLeft
-
 HELP = "score the representations of one or more runs on labelled data"
 
 
@@ -63,9 +61,10 @@ def run(
     """Probe, and print the scores."""
     from anyjepa.evaluation.finetune import FinetuneConfig
     from anyjepa.evaluation.probe import probe
+    from anyjepa.verbs.counting import Counting
 
     if finetune_steps is not None:
         options["finetune"] = FinetuneConfig(min_steps=finetune_steps, max_steps=finetune_steps)
-    result = probe(run, data, test, progress=TimeLeft(), **options)
+    result = probe(run, data, test, progress=Counting(), **options)
     print(result.markdown() if markdown else result)
     return 0

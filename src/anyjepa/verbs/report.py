@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-
-from anyjepa.verbs.count import count
+from functools import partial
 
 HELP = "write one HTML page about a run: verdict, curves, masks, features, errors, neighbours, scores"
 
@@ -28,8 +27,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(run: str, data: str | None, out: str | None, images: int | None, open: bool) -> int:
     """Write the page and say where it is."""
     from anyjepa.report import write_report
+    from anyjepa.verbs.counting import Counting
 
-    file = write_report(run, data, out, images=images, progress=count, step=_say)
+    progress = partial(Counting(), "reading images")
+    file = write_report(run, data, out, images=images, progress=progress, step=_say)
     print(f"{file} ({file.stat().st_size / 1e6:.1f} MB): open it in any browser, it needs no network")
     if open:
         import webbrowser
