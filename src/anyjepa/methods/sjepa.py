@@ -20,14 +20,13 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from anyjepa.contract import Batch, Layout, Masks, Method, Output, Representation
 from anyjepa.errors import ConfigError, nearest
 from anyjepa.masking.spheres import SphereConfig, distinct, neighbours, spheres
 from anyjepa.nn.attention import take
-from anyjepa.nn.electrodes import ElectrodeCode
+from anyjepa.nn.electrodes import ElectrodeCode, check_names, check_positions, places_of
 from anyjepa.nn.postnorm import PostNormEncoder, PostNormPredictor, initialise_postnorm
 from anyjepa.objectives.distances import distance
 from anyjepa.objectives.regularizers import RegularizerConfig, regularize
@@ -127,9 +126,9 @@ class SJEPAConfig:
                 "set target=online, or regularizer.on to context or prediction"
             )
         if self.channels is not None:
-            _check_names(self.channels)
+            check_names(self.channels)
         if self.positions is not None:
-            _check_positions(self.positions)
+            check_positions(self.positions)
 
     @property
     def default_shape(self) -> tuple[int, int]:
@@ -404,28 +403,3 @@ class SJEPA(Method):
         """The layers of encoders and predictor."""
         kinds = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
         return [module for module in self.modules() if isinstance(module, kinds)]
-
-
-def places_of(positions: Iterable[Iterable[float]]) -> Float[np.ndarray, "C 3"]:
-    """Positions as an array, NaN where a place is not known."""
-    rows = [tuple(row) or (math.nan,) * 3 for row in positions]
-    return np.array(rows, dtype=np.float64).reshape(-1, 3)
-
-
-def _check_names(channels: tuple[str, ...]) -> None:
-    seen: set[str] = set()
-    for name in channels:
-        if name.casefold() in seen:
-            raise ConfigError(f"the channel '{name}' is there twice: leave one out, or rename it")
-        seen.add(name.casefold())
-
-
-def _check_positions(positions: tuple[tuple[float, ...], ...]) -> None:
-    for i, row in enumerate(positions):
-        if len(row) not in (0, 3) or not all(math.isfinite(v) for v in row):
-            raise ConfigError(f"positions[{i}] must be x, y, z in metres, or empty where unknown, got {row}")
-    most = max((abs(v) for row in positions for v in row), default=0.0)
-    if most > 1.0:
-        raise ConfigError(
-            f"positions are in metres on a head, the largest coordinate is {most:g}: divide millimetres by 1000"
-        )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -89,3 +91,30 @@ class ElectrodeCode(nn.Module):
         channels = len(self.table)
         parts = [self.table.repeat_interleave(tokens, dim=0), time.repeat(channels, 1)]
         return torch.cat(parts[::-1] if self.time_first else parts, dim=1)
+
+
+def places_of(positions: Iterable[Iterable[float]]) -> Float[np.ndarray, "C 3"]:
+    """Positions as an array, NaN where a place is not known."""
+    rows = [tuple(row) or (math.nan,) * 3 for row in positions]
+    return np.array(rows, dtype=np.float64).reshape(-1, 3)
+
+
+def check_names(channels: tuple[str, ...]) -> None:
+    """Raise ConfigError when a name is there twice."""
+    seen: set[str] = set()
+    for name in channels:
+        if name.casefold() in seen:
+            raise ConfigError(f"the channel '{name}' is there twice: leave one out, or rename it")
+        seen.add(name.casefold())
+
+
+def check_positions(positions: tuple[tuple[float, ...], ...]) -> None:
+    """Raise ConfigError when a place is neither empty nor x, y, z in metres."""
+    for i, row in enumerate(positions):
+        if len(row) not in (0, 3) or not all(math.isfinite(v) for v in row):
+            raise ConfigError(f"positions[{i}] must be x, y, z in metres, or empty where unknown, got {row}")
+    most = max((abs(v) for row in positions for v in row), default=0.0)
+    if most > 1.0:
+        raise ConfigError(
+            f"positions are in metres on a head, the largest coordinate is {most:g}: divide millimetres by 1000"
+        )
