@@ -1,7 +1,7 @@
 """Cross-validation within each subject, the way decoders of EEG are compared (S-JEPA, arXiv 2403.11772, section 2.5).
 
-For each subject alone: stratified folds; of the folds to train on a part is kept for early stopping; the weights of the epoch with
-the lowest validation loss are scored on the fold left out.
+For each subject alone: stratified folds; of the folds to train on a part is kept for early stopping; the weights of the epoch
+with the lowest validation loss are scored on the fold left out.
 """
 
 from __future__ import annotations
@@ -127,8 +127,8 @@ def within_subject(
         least = max(config.folds, 3)
         if len(counts) < 2 or counts.min() < least:
             raise DataError(
-                f"subject {subject} has {len(counts)} classes, the smallest with {counts.min()} windows: {config.folds} folds need two "
-                f"classes and {least} windows of each"
+                f"subject {subject} has {len(counts)} classes, the smallest with {counts.min()} windows: {config.folds} folds "
+                f"need two classes and {least} windows of each"
             )
         seed = derive_seed(config.seed, "within-subject", index=int(subject)) % 2**32
         folds = StratifiedKFold(config.folds, shuffle=True, random_state=seed)

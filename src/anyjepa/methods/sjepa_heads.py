@@ -2,7 +2,7 @@
 
 ``"contextual"``   local encoder, positions, context encoder; V mixtures of the channels; one linear layer.
 ``"post-local"``   local encoder; V mixtures of the channels; one linear layer.
-``"pre-local"``    V mixtures of the channels of the raw signal, each through the local encoder; one linear layer. The paper's best.
+``"pre-local"``    V mixtures of the channels of the raw signal, each through the local encoder; one linear layer. The best.
 
 The mixtures of the channels and the linear layer are new, everything else is copied from the pretrained model.
 """
