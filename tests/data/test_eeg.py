@@ -292,7 +292,7 @@ def test_impossible_settings(fields, says):
         EEGConfig(**fields)
     config = EEGConfig()
     object.__setattr__(config, "unit", "mv")  # past the checks of types, which only tests have
-    with pytest.raises(ConfigError, match="unknown eeg.unit 'mv': did you mean 'mV'"):
+    with pytest.raises(ConfigError, match=r"unknown eeg\.unit 'mv': did you mean 'mV'"):
         config.__post_init__()
     with pytest.raises(DataError, match="unknown montage 'standard_1055'"):
         look_up(["Cz"], "standard_1055")

@@ -10,7 +10,8 @@ from anyjepa.methods.sjepa import SJEPAConfig
 from anyjepa.methods.sjepa_heads import SJEPAClassifier
 from anyjepa.monitoring.observe import observe
 
-CHANNELS = tuple(["F3", "Fz", "F4", "FC5", "FC1", "FC2", "FC6", "C3", "Cz", "C4", "CP5", "CP1", "CP2", "CP6", "P3", "Pz", "P4", "O1", "Oz", "O2"])
+TEXT = "F3 Fz F4 FC5 FC1 FC2 FC6 C3 Cz C4 CP5 CP1 CP2 CP6 P3 Pz P4 O1 Oz O2"
+CHANNELS = tuple(TEXT.split())
 
 
 @pytest.fixture(scope="module")

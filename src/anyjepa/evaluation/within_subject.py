@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args, get_type_hints
+from typing import Literal, Protocol, get_args, get_type_hints, runtime_checkable
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from anyjepa.errors import ConfigError, DataError, nearest
 from anyjepa.randomness import derive_seed, permutation
 
 
+@runtime_checkable
 class Decoder(Protocol):
     """A network of which some layers are new and the others pretrained."""
 
