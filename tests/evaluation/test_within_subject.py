@@ -64,7 +64,7 @@ def test_new_layers_first_then_all_and_the_best_epoch_is_kept():
     losses = fit_decoder(model, x, labels, train, valid, FAST)
     assert model.calls == [False, True] and not torch.equal(model.pretrained.weight, before)
     loss = nn.functional.cross_entropy(model(x[valid]), torch.from_numpy(labels[valid]))
-    assert float(loss) == pytest.approx(min(losses), abs=1e-6)
+    assert loss.item() == pytest.approx(min(losses), abs=1e-6)
     model = Tiny()
     fit_decoder(model, x, labels, train, valid, replace(FAST, full=False))
     assert model.calls == [False] and torch.equal(model.pretrained.weight, before)
@@ -76,10 +76,12 @@ def test_new_layers_first_then_all_and_the_best_epoch_is_kept():
 def test_training_ends_when_the_validation_loss_does_not_fall():
     x, _, _ = trials(1)
     noise = np.random.default_rng(1).integers(0, 2, 30)
-    losses = fit_decoder(
-        Tiny(), x, noise, np.arange(20), np.arange(20, 30), replace(FAST, patience=3, epochs=200)
-    )
+    short = replace(FAST, patience=3, epochs=200)
+    rows = (np.arange(20), np.arange(20, 30))
+    losses = fit_decoder(Tiny(), x, noise, *rows, replace(short, full=False))
     assert len(losses) < 200 and len(losses) - 1 - int(np.argmin(losses)) == 3
+    all_layers = fit_decoder(Tiny(), x, noise, *rows, short)
+    assert len(all_layers) >= short.new_epochs + 3, "all layers get their patience, too"
 
 
 def test_too_few_windows_and_impossible_settings():

@@ -37,7 +37,6 @@ def trained(windows):
         method.after_step(step)
         losses.append(output.loss.item())
         statistics = observe(output)
-    print(losses[::6], statistics)
     return method, losses, statistics
 
 

@@ -149,7 +149,7 @@ def fit_decoder(
     model: nn.Module,
     x: Float[Tensor, "N C T"],
     labels: Int[np.ndarray, "N"],
-    train: Int[np.ndarray, "T"],
+    train: Int[np.ndarray, "K"],
     valid: Int[np.ndarray, "V"],
     config: WithinSubjectConfig,
 ) -> list[float]:
@@ -167,10 +167,11 @@ def fit_decoder(
     decoder: Decoder = model  # type: ignore[assignment]
     y = torch.from_numpy(labels)
     best, kept, losses = float("inf"), copy.deepcopy(model.state_dict()), list[float]()
-    optimizer, since = _restart(model, decoder, config, full=config.full and config.new_epochs == 0), 0
+    optimizer = _restart(model, decoder, config, full=config.full and config.new_epochs == 0)
+    since = 0
     for epoch in range(config.epochs):
         if config.full and epoch == config.new_epochs > 0:
-            optimizer = _restart(model, decoder, config, full=True)
+            optimizer, since = _restart(model, decoder, config, full=True), 0
         model.train()
         order = train[permutation(config.seed, "decoder/order", epoch, len(train))]
         for start in range(0, len(order), config.batch_size):
@@ -182,7 +183,7 @@ def fit_decoder(
         since += 1
         if losses[-1] < best:
             best, kept, since = losses[-1], copy.deepcopy(model.state_dict()), 0
-        # The layers that are yet to be trained must get their turn.
+        # Layers that are yet to be trained get their turn first.
         if since >= config.patience and (not config.full or epoch >= config.new_epochs):
             break
     model.load_state_dict(kept)
