@@ -31,7 +31,7 @@ def test_frequencies_of_places():
 def test_code_of_time():
     code = time_code(3, 34)
     torch.testing.assert_close(code[1, :4], torch.tensor([0.8415, 0.5403, 0.6338, 0.7735]), rtol=0, atol=6e-5)
-    torch.testing.assert_close(code[1, -2:], torch.tensor([0.0020, 1.0]), rtol=0, atol=6e-4)
+    torch.testing.assert_close(code[1, -2:], torch.tensor([0.0024, 1.0]), rtol=0, atol=6e-5)
     assert torch.equal(code[0], torch.tensor([0.0, 1.0] * 17))
 
 
