@@ -229,7 +229,10 @@ def test_recordings_with_other_channels():
     two = [raw_of(sines()), raw_of(sines(names=["a", "b"]), names=["O2", "Cz"])]
     with pytest.raises(DataError, match=r"without Fp1, with none on top; 2 are in both"):
         open_eeg(two, PLAIN)
-    turned = open_eeg([raw_of(sines()), raw_of(sines()[::-1], names=NAMES[::-1])], PLAIN)
+    seen = []
+    both = [raw_of(sines()), raw_of(sines()[::-1], names=NAMES[::-1])]
+    turned = open_eeg(both, PLAIN, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(1, 2), (2, 2)]
     assert len(turned) == 10 and torch.equal(turned.read(0), turned.read(5))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -95,8 +95,14 @@ class EEGWindows:
         return None if self.labels is None else int(self.labels[i])
 
 
-def open_eeg(data: Any, config: EEGConfig | None = None, *, labels: bool = False) -> EEGWindows:
-    """Windows of EEG.
+def open_eeg(
+    data: Any,
+    config: EEGConfig | None = None,
+    *,
+    labels: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> EEGWindows:
+    """Windows of EEG. They stay in memory: about 110 MB for an hour of 62 channels at 128 Hz.
 
     Args:
         data: a file (.edf, .bdf, .gdf, .vhdr, .fif, .set, .npz, .npy), a folder of them, an MNE ``Raw`` or ``Epochs``, or a list
@@ -104,6 +110,7 @@ def open_eeg(data: Any, config: EEGConfig | None = None, *, labels: bool = False
             ``positions`` (C, 3), ``labels`` and ``groups`` (N,).
         config: rate, filter, windows, channels.
         labels: one window per event (or trial) with its class; else windows at regular distances, events ignored.
+        progress: called with (recordings read, recordings in all) after each.
 
     Raises:
         DataError: nothing is there, a file is broken or cut off, channels are unknown, doubled, or differ between recordings, a
@@ -112,10 +119,14 @@ def open_eeg(data: Any, config: EEGConfig | None = None, *, labels: bool = False
         MissingExtraError: MNE is needed and not installed.
     """
     config = config or EEGConfig()
-    recordings = [r for item in _items(data) for r in _read(item, config)]
-    prepared = [prepare(r, config) for r in recordings]
-    first = prepared[0]
-    prepared = [same_channels(r, first) for r in prepared]
+    items = _items(data)
+    prepared: list[Recording] = []
+    for done, item in enumerate(items, start=1):
+        # One at a time, so that no more than one is in memory at its full rate.
+        recording = prepare(_read(item, config), config)
+        prepared.append(same_channels(recording, prepared[0] if prepared else recording))
+        if progress is not None:
+            progress(done, len(items))
     return _cut(prepared, config, labels)
 
 
@@ -181,14 +192,14 @@ def _items(data: Any) -> list[Any]:
     return found
 
 
-def _read(item: Any, config: EEGConfig) -> list[Recording]:
+def _read(item: Any, config: EEGConfig) -> Recording:
     if isinstance(item, Path):
-        return [read_file(item, config.source_rate, config.unit, config.channels)]
+        return read_file(item, config.source_rate, config.unit, config.channels)
     # By their members, so that MNE need not be imported to find out that something is none of its objects.
     if hasattr(item, "get_data") and hasattr(item, "event_id"):
-        return [read_epochs(item, "epochs")]
+        return read_epochs(item, "epochs")
     if hasattr(item, "get_data") and hasattr(item, "annotations"):
-        return [read_raw(item, "raw")]
+        return read_raw(item, "raw")
     raise DataError(
         f"expected a path, an MNE Raw or Epochs, or a list of them, got {type(item).__name__}; for arrays use from_arrays"
     )
