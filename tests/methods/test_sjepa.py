@@ -118,6 +118,8 @@ def test_targets_do_not_depend_on_the_mask_nor_on_dropout():
     for cut in (9, 15):
         output = method(x, Masks(whole[:, :cut], whole[:, None, cut:]))
         torch.testing.assert_close(output.target[:, 0], method.encode(x).tokens[:, cut:])
+    with pytest.raises(ConfigError, match="one target block per sample, got 2"):
+        method(x, Masks(whole[:, :4], whole[:, 4:].unflatten(1, (2, 10))))
     teacher = build(dropout=0.3, target_dropout=True)
     masks = Masks(whole[:, :9], whole[:, None, 9:])
     assert not torch.equal(teacher(x, masks).target, teacher(x, masks).target)

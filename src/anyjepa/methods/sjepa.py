@@ -288,7 +288,8 @@ class SJEPA(Method):
 
         Args:
             batch: windows in microvolts; a bare tensor (B, C, T) is a batch of samples 0..B-1 at the current step.
-            masks: masks to use instead of drawn ones, one target block each.
+            masks: masks to use instead of drawn ones: one target block each, in ascending order (see
+                :func:`anyjepa.masking.spheres.distinct` for its padding).
         """
         if isinstance(batch, Tensor):
             batch = Batch(batch, torch.arange(len(batch)), step=self.step, seed=self.config.seed)
@@ -297,6 +298,8 @@ class SJEPA(Method):
                 f"expected input (B, {', '.join(map(str, self.input_shape()))}), got {tuple(batch.inputs.shape)}"
             )
         masks = (masks or self.draw_masks(batch)).to(batch.inputs.device)
+        if masks.targets.shape[1] != 1:
+            raise ConfigError(f"S-JEPA predicts one target block per sample, got {masks.targets.shape[1]}")
         wanted = masks.targets.flatten(1)
         asked = distinct(masks.targets).flatten(1)
 
