@@ -20,6 +20,17 @@ class Case:
 
 _SMALL = dict(dim=16, depth=2, heads=2, predictor_width=8, predictor_depth=2)
 
+_HEAD = [
+    [0.03, 0.08, 0.0],
+    [-0.03, 0.08, 0.0],
+    [0.06, -0.01, 0.06],
+    [-0.06, -0.01, 0.06],
+    [0.0, -0.01, 0.1],
+    [0.03, -0.11, 0.01],
+    [-0.03, -0.11, 0.01],
+]
+"""Places of seven electrodes, in metres."""
+
 CASES = {
     "ijepa": Case(
         fields=dict(size="nano", **_SMALL, optim={"steps": 20}),
@@ -64,6 +75,40 @@ CASES = {
             {"drop_path": 0.5},
             {"regularizer": {"kind": "vicreg", "weight": 0.5}},
             {"regularizer": {"kind": "none", "weight": 0.0}},
+        ),
+    ),
+    "sjepa": Case(
+        fields=dict(
+            size="nano",
+            dim=16,
+            depth=2,
+            heads=2,
+            hidden=32,
+            predictor_depth=1,
+            dropout=0.0,
+            positions=_HEAD,
+            optim={"steps": 20},
+        ),
+        shapes=((7, 408), (7, 152), (7, 700)),
+        variants=(
+            {"dropout": 0.1, "local_dropout": 0.1, "target_dropout": True},
+            {"dropout": 0.1},
+            {"positions": [*_HEAD[:5], [], []]},
+            {"masks": {"per_sample": False}},
+            {"masks": {"radius": 0.0}},
+            {"masks": {"radius": float("inf")}},
+            {"masks": {"radius": 0.09, "length": 2, "blocks": None}},
+            {"predictor_join": False},
+            {"time_first": True},
+            {"target": "stopgrad"},
+            {"target": "frozen"},
+            {"target": "online"},
+            {"distance": "l2"},
+            {"distance": "smooth_l1"},
+            {"distance": "cosine"},
+            {"regularizer": {"kind": "vicreg", "level": "both"}},
+            {"regularizer": {"kind": "sigreg", "on": "target", "slices": 8}, "target": "online"},
+            {"regularizer": {"kind": "visreg", "on": "prediction", "level": "both"}, "target": "online"},
         ),
     ),
 }
