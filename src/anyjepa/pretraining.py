@@ -35,6 +35,9 @@ from anyjepa.training.run_dir import (
     write_whole,
 )
 
+READS = "images"
+"""The kind of data that the readers here are for."""
+
 
 def pretrain(config: RunConfig, *, overwrite: bool = False, source: Source | None = None) -> TrainResult:
     """Look at the data, fill in what the config leaves open, and train into ``config.out``.
@@ -49,6 +52,12 @@ def pretrain(config: RunConfig, *, overwrite: bool = False, source: Source | Non
         DataError: the data cannot be read.
     """
     run = Path(config.out)
+    kind = entry(config.method).modality
+    if kind != READS:
+        raise ConfigError(
+            f"{config.method} is for {kind}, and pretrain reads {READS} so far: train it in a loop of your own, as "
+            f"docs/methods/{config.method}.md shows"
+        )
     # Before an old run in the directory is deleted: what cannot be loaded is known by then.
     weights = _weights(config)
     if first_process():

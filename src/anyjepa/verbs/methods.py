@@ -48,6 +48,12 @@ def _long(one: Entry) -> str:
 
     sizes = ", ".join(f"{key}={value}" for key, value in to_dict(one.config().optim).items())
     fields = ", ".join(field.name for field in dataclasses.fields(one.config))
+    images = one.modality == "images"
+    start = (
+        f"anyjepa pretrain {one.name} --data PATH --out runs/mine"
+        if images
+        else "in Python, as its page shows"
+    )
     return f"""\
 {one.name}: {one.summary}
 data: {one.modality}
@@ -55,5 +61,5 @@ cite: {one.citation}
 {one.licence}
 training, unless you say otherwise: {sizes}
 groups and fields of --model: {fields}
-start: anyjepa pretrain {one.name} --data PATH --out runs/mine
+start: {start}
 every option with its source: anyjepa pretrain {one.name} --help"""
