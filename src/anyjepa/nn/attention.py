@@ -23,11 +23,11 @@ def take(x: Float[Tensor, "B N D"], keep: Keep) -> Float[Tensor, "B Q D"]:
 class Attention(nn.Module):
     """softmax(q k^T / sqrt(d)) v with one joint projection for q, k, v and PyTorch's fused kernel."""
 
-    def __init__(self, dim: int, heads: int, *, qkv_bias: bool = True) -> None:
+    def __init__(self, dim: int, heads: int, *, qkv_bias: bool = True, bias: bool = True) -> None:
         super().__init__()
         self.heads = heads
         self.qkv = Linear(dim, 3 * dim, bias=qkv_bias)
-        self.proj = Linear(dim, dim)
+        self.proj = Linear(dim, dim, bias=bias)
 
     def project(self, x: Float[Tensor, "*rows D"]) -> Float[Tensor, "*rows E"]:
         """Queries, keys and values of all tokens, side by side (E = 3 D)."""
