@@ -66,4 +66,23 @@ CASES = {
             {"regularizer": {"kind": "none", "weight": 0.0}},
         ),
     ),
+    "ecg-jepa": Case(
+        fields=dict(size="nano", **_SMALL, predictor_heads=2, optim={"steps": 20}),
+        shapes=((12, 1000), (1, 250), (3, 625), (8, 500)),
+        variants=(
+            {"compat": "official"},
+            {"init": "xavier", "norm_bias": True, "bias": True},
+            {"registers": 0},
+            {"registers": 3, "positions": "rotary"},
+            {"positions": "learned"},
+            {"positions": "sincos", "patch_size": 50},
+            {"positions": "none", "drop_path": 0.5},
+            {"masks": {"visible": [0.4, 0.6], "min_block": 2}},
+            {"target": "stopgrad"},
+            {"target": "frozen"},
+            {"target": "online", "regularizer": {"kind": "sigreg", "on": "target", "slices": 8}},
+            {"target_norm": True, "distance": "smooth_l1"},
+            {"regularizer": {"kind": "vicreg", "level": "both"}},
+        ),
+    ),
 }
