@@ -151,16 +151,15 @@ class EcgRecords:
     def examine(self, i: int) -> tuple[Float[Tensor, "C T"], Condition]:
         """Recording ``i`` and what was found and done to it: missing, derived and flat leads, interpolated values."""
         c = self.config
+        raw = self._store.raw(self._rows[i])
         try:
-            raw = self._store.raw(self._rows[i])
             x, condition = arrange(raw.signal, raw.names, c.leads, c.derive)
             x, filled = fill_holes(x)
             x = resample(x, raw.rate, c.rate, c.resample)
             if c.highpass is not None:
                 x = highpass(x, c.rate, c.highpass)
         except DataError as error:
-            name = self.identity(i)
-            raise error if Path(name).name in str(error) else DataError(f"{name}: {error}") from error
+            raise DataError(f"{self.identity(i)}: {error}") from error
         condition = replace(condition, filled=filled)
         if c.on_missing == "skip" and condition.missing:
             raise DataError(
@@ -173,11 +172,11 @@ class EcgRecords:
 
     def crop(self, i: int, samples: int, *, seed: int, step: int) -> Float[Tensor, "C L"]:
         """A random stretch of recording ``i``, a function of (seed, step, i); DataError when it is shorter than that."""
+        x = self.read(i)
         try:
-            return random_crop(self.read(i), samples, seed=seed, step=step, index=i)
+            return random_crop(x, samples, seed=seed, step=step, index=i)
         except DataError as error:
-            name = self.identity(i)
-            raise error if Path(name).name in str(error) else DataError(f"{name}: {error}") from error
+            raise DataError(f"{self.identity(i)}: {error}") from error
 
     def normalised(self, rows: Iterable[int] | None = None, limit: int = 2000) -> EcgRecords:
         """The same recordings scaled by mean and standard deviation of each lead over time and recordings.

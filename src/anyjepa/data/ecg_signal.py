@@ -49,7 +49,7 @@ def fill_holes(x: Signal) -> tuple[Signal, int]:
     return x, count
 
 
-def resample(x: Signal, source: float, target: float, how: str = "polyphase") -> Signal:
+def resample(x: Signal, source: float, target: float, how: str = "polyphase") -> Float[np.ndarray, "C L"]:
     """The same recording at another rate, ``int(T * target / source)`` samples long.
 
     Args:
@@ -65,11 +65,15 @@ def resample(x: Signal, source: float, target: float, how: str = "polyphase") ->
     length = int(x.shape[1] * target / source)
     if length < 1:
         raise DataError(f"{x.shape[1]} samples at {source:g} Hz are less than one at {target:g} Hz")
+    out, live = np.zeros((len(x), length)), x.any(axis=1)
     if how == "fourier":
-        return signal.resample(x, length, axis=1)
-    ratio = Fraction(target / source).limit_denominator(10_000)
-    # The median line is taken off so that the ends, outside of which the filter sees zeros, do not ring.
-    return signal.resample_poly(x, ratio.numerator, ratio.denominator, axis=1, padtype="median")[:, :length]
+        out[live] = signal.resample(x[live], length, axis=1)
+    else:
+        ratio = Fraction(target / source).limit_denominator(1000)
+        # The median is taken off before the filter, which sees zeros beyond the ends, so that the ends do not ring.
+        moved = signal.resample_poly(x[live], ratio.numerator, ratio.denominator, axis=1, padtype="median")
+        out[live] = moved[:, :length]
+    return out
 
 
 def highpass(x: Signal, rate: float, cut: float = 0.5) -> Signal:
@@ -88,7 +92,7 @@ def highpass(x: Signal, rate: float, cut: float = 0.5) -> Signal:
 
 def arrange(
     x: Signal, names: Sequence[str], leads: Sequence[str], derive: bool = True
-) -> tuple[Signal, Condition]:
+) -> tuple[Float[np.ndarray, "K T"], Condition]:
     """The wanted leads in their order; missing and flat ones are zero.
 
     Args:
@@ -130,7 +134,7 @@ def arrange(
 
 def _is_flat(lead: Float[np.ndarray, "T"]) -> bool:
     finite = lead[np.isfinite(lead)]
-    return finite.size == 0 or finite.min() == finite.max()
+    return finite.size == 0 or bool(finite.min() == finite.max())
 
 
 def scale(

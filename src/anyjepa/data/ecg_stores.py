@@ -126,10 +126,13 @@ def _rdrecord(path: Path, header: Header):  # type: ignore[no-untyped-def]
         return wfdb.rdrecord(str(path.with_suffix("").absolute()))
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        (place / path.name).write_text(header.text, encoding="utf-8")
-        for file in dict.fromkeys(header.files):
-            _link(path.parent.absolute() / file, place / file)
-        return wfdb.rdrecord(str(place / path.stem))
+        (place / "record.hea").write_text(header.text, encoding="utf-8")
+        # A record in several parts names their headers, which name their files: all that lies beside it is linked.
+        beside = [p.name for p in path.parent.iterdir()] if header.segments else dict.fromkeys(header.files)
+        for file in beside:
+            if file != "record.hea":
+                _link(path.parent.absolute() / file, place / file)
+        return wfdb.rdrecord(str(place / "record"))
 
 
 def _link(source: Path, target: Path) -> None:

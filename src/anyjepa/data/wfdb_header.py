@@ -1,7 +1,7 @@
 """Headers of WFDB records (PhysioNet), read more patiently than the wfdb package does.
 
-The files of the PhysioNet Challenges write dates on the first line that the format does not know. Everything after the number of
-samples on that line is date and time, which nothing here needs, so it is left out before the wfdb package sees the header.
+The first line of the files of the PhysioNet Challenges has dates that the format does not know, and sometimes a name with a dot.
+Nothing here needs either, so both are replaced before the wfdb package sees the header.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ _SIGNAL = re.compile(
 class Header:
     """What the header of a record says.
 
-    ``text`` is the header in the form that strict readers take; ``patched`` tells whether it differs from the file.
+    ``text`` is the header of a record named ``record`` in the form that strict readers take; ``patched`` tells whether it is
+    needed.
     """
 
     name: str
@@ -91,7 +92,8 @@ def read_header(path: Path) -> Header:
         raise DataError(
             f"{path}: the first line promises {found['signals']} signals, {len(names)} are described"
         )
-    short = found[0]
+    parts = f"/{segments}" if segments else ""
+    first = f"record{parts} {found['signals']} {rate:g}" + ("" if length is None else f" {length}")
     return Header(
         found["name"],
         rate,
@@ -101,8 +103,8 @@ def read_header(path: Path) -> Header:
         segments,
         comments,
         smallest,
-        "\n".join([short, *plain[1:], ""]),
-        short != plain[0],
+        "\n".join([first, *plain[1:], ""]),
+        found[0] != plain[0] or not re.fullmatch(r"[-\w]+", found["name"]),
     )
 
 
