@@ -33,7 +33,7 @@ from anyjepa.registry import register
 from anyjepa.schedules import OptimConfig, ema_momentum
 from anyjepa.tokenizers.patches import PatchTokenizer, cut_patches, patch_layout
 
-SIZES: dict[str, dict[str, int]] = {
+SIZES: dict[str, dict[str, Any]] = {
     # nano is ours, the others are the official configs ViT-XS, ViT-S and ViT-B.
     "nano": dict(dim=64, depth=4, heads=4, predictor_width=32, predictor_depth=2, predictor_heads=4),
     "xs": dict(dim=192, depth=8, heads=4, predictor_width=96, predictor_depth=8, predictor_heads=4),
@@ -193,7 +193,7 @@ class ECGJEPA(Method):
         config = config or ECGJEPAConfig()
         self.config = config.fit(config.default_shape)
         c: Any = self.config  # Any: nothing is None in a fitted config
-        shared = dict(mlp_ratio=c.mlp_ratio, eps=c.eps, bias=c.bias, norm_bias=c.norm_bias)
+        shared: dict[str, Any] = dict(mlp_ratio=c.mlp_ratio, eps=c.eps, bias=c.bias, norm_bias=c.norm_bias)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(c.seed)
             self.context_encoder = Encoder(
