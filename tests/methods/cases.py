@@ -85,4 +85,17 @@ CASES = {
             {"regularizer": {"kind": "vicreg", "level": "both"}},
         ),
     ),
+    "ecg-jepa-cropa": Case(
+        fields=dict(size="nano", **_SMALL, predictor_heads=2, drop_path=0.0, optim={"steps": 20}),
+        shapes=((8, 500), (1, 300), (3, 250)),
+        variants=(
+            {"drop_path": 0.3},
+            {"compat": "official", "drop_path": 0.3},
+            {"masks": {"kind": "random"}},
+            {"masks": {"compat": "official"}},
+            {"target": "stopgrad", "target_norm": False},
+            {"target": "online", "regularizer": {"kind": "sigreg", "on": "target", "slices": 8}},
+            {"regularizer": {"kind": "vicreg", "level": "both"}, "distance": "l1"},
+        ),
+    ),
 }

@@ -41,7 +41,7 @@ def macro_auc(scores: Float[np.ndarray, "N K"], labels: Bool[np.ndarray, "N K"])
 
     if not np.isfinite(scores).all():
         raise ConfigError("scores must be finite")
-    known = labels.any(axis=0) & ~labels.all(axis=0)
+    known = np.atleast_1d(labels.any(axis=0) & ~labels.all(axis=0))
     if not known.any():
         raise ConfigError(
             f"none of the {labels.shape[1]} classes has recordings with and without it among these {len(labels)}"

@@ -41,6 +41,7 @@ class Attention(nn.Module):
         rotary: Rotary | None = None,
         keep: Keep | None = None,
         residual: Float[Tensor, "B Q D"] | None = None,
+        allowed: Bool[Tensor, "A N N"] | None = None,
     ) -> Float[Tensor, "B Q D"]:
         """Attention output from projected tokens.
 
@@ -50,6 +51,7 @@ class Attention(nn.Module):
             rotary: angles of the tokens, applied to queries and keys.
             keep: tokens whose output is wanted; all still serve as keys and values.
             residual: added to the output.
+            allowed: (1 or B, N, N), which tokens (last axis) each token may attend to; every token at least one. None: all.
         """
         # Three slices rather than one 5-D permutation: backward then joins the three gradients in one copy, not two.
         q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in qkv.chunk(3, dim=-1))
@@ -58,6 +60,9 @@ class Attention(nn.Module):
         if keep is not None:
             q = take(q.transpose(1, 2).flatten(2), keep).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         mask = None if valid is None else valid[:, None, None, :]
+        if allowed is not None:
+            rows = allowed if keep is None else take(allowed.expand(len(qkv), -1, -1), keep)
+            mask = rows[:, None] if mask is None else mask & rows[:, None]
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         return self.proj(out.transpose(1, 2).flatten(2), residual=residual)
 

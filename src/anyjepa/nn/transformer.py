@@ -80,6 +80,7 @@ class Block(nn.Module):
         rotary: Rotary | None = None,
         keep: Keep | None = None,
         qkv: Float[Tensor, "B N E"] | None = None,
+        allowed: Bool[Tensor, "A N N"] | None = None,
     ) -> Float[Tensor, "B Q D"]:
         """One block.
 
@@ -89,15 +90,16 @@ class Block(nn.Module):
             rotary: rotary angles of the tokens.
             keep: tokens whose output is wanted (Q of them); None: all. The result equals the same rows of the full output.
             qkv: projections of ``norm1(x)`` if the caller has them already.
+            allowed: which tokens each token may attend to; see :meth:`~anyjepa.nn.attention.Attention.attend`.
         """
         if qkv is None:
             qkv = self.attn.project(self.norm1(x))
         if keep is not None:
             x = take(x, keep)
         if self.drop_path.idle:
-            x = self.attn.attend(qkv, valid=valid, rotary=rotary, keep=keep, residual=x)
+            x = self.attn.attend(qkv, valid=valid, rotary=rotary, keep=keep, residual=x, allowed=allowed)
             return self.mlp(self.norm2(x), residual=x)
-        x = x + self.drop_path(self.attn.attend(qkv, valid=valid, rotary=rotary, keep=keep))
+        x = x + self.drop_path(self.attn.attend(qkv, valid=valid, rotary=rotary, keep=keep, allowed=allowed))
         return x + self.drop_path(self.mlp(self.norm2(x)))
 
 
