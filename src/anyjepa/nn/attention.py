@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
 from anyjepa.nn.linear import Linear
@@ -13,8 +13,8 @@ Keep = slice | Int[Tensor, "B Q"]
 """The tokens whose outputs are wanted: the same slice of every sample, or indices (B, Q)."""
 
 
-def take(x: Float[Tensor, "B N D"], keep: Keep) -> Float[Tensor, "B Q D"]:
-    """The tokens named by ``keep``."""
+def take(x: Shaped[Tensor, "B N D"], keep: Keep) -> Shaped[Tensor, "B Q D"]:
+    """The tokens, or rows of a mask, named by ``keep``."""
     if isinstance(keep, slice):
         return x[:, keep]
     return x.gather(1, keep.unsqueeze(-1).expand(-1, -1, x.shape[-1]))
