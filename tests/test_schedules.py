@@ -68,4 +68,4 @@ def test_schedules_counted_from_zero_begin_at_the_start_and_end_at_the_end():
     assert learning_rate(optim, 100) == pytest.approx(optim.final_lr)
     assert weight_decay(optim, 1) == pytest.approx(0.1) and weight_decay(optim, 100) == pytest.approx(0.3)
     one = OptimConfig(steps=1, warmup_steps=0, from_zero=True)
-    assert learning_rate(one, 1) == one.lr and weight_decay(one, 1) == one.weight_decay
+    assert learning_rate(one, 1) == one.lr and weight_decay(one, 1) == pytest.approx(one.weight_decay)
