@@ -60,3 +60,12 @@ def test_any_warmup_ends_at_the_reference(warmup):
 def test_impossible_settings_are_refused(bad):
     with pytest.raises(ConfigError):
         OptimConfig(**bad)
+
+
+def test_schedules_counted_from_zero_begin_at_the_start_and_end_at_the_end():
+    optim = OptimConfig(steps=100, warmup_steps=10, weight_decay=0.1, final_weight_decay=0.3, from_zero=True)
+    assert learning_rate(optim, 1) == optim.start_lr and learning_rate(optim, 11) == optim.lr
+    assert learning_rate(optim, 100) == pytest.approx(optim.final_lr)
+    assert weight_decay(optim, 1) == pytest.approx(0.1) and weight_decay(optim, 100) == pytest.approx(0.3)
+    one = OptimConfig(steps=1, warmup_steps=0, from_zero=True)
+    assert learning_rate(one, 1) == one.lr and weight_decay(one, 1) == pytest.approx(one.weight_decay)

@@ -55,8 +55,8 @@ def pretrain(config: RunConfig, *, overwrite: bool = False, source: Source | Non
     kind = entry(config.method).modality
     if kind != READS:
         raise ConfigError(
-            f"{config.method} is for {kind}, and pretrain reads {READS} so far: train it in a loop of your own, as "
-            f"docs/methods/{config.method}.md shows"
+            f"{config.method} is for {kind}, and pretrain reads {READS} so far: train it in a loop of your own, as its page "
+            "in docs/methods shows"
         )
     # Before an old run in the directory is deleted: what cannot be loaded is known by then.
     weights = _weights(config)

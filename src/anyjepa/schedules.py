@@ -37,6 +37,9 @@ class OptimConfig:
     """AdamW epsilon."""
     clip: float | None = None
     """Largest gradient norm; None: no clipping, as in I-JEPA."""
+    from_zero: bool = False
+    """Lay learning rate and weight decay out over steps 0 to steps - 1 instead of 1 to steps: the first step has the values of
+    the start, the last those of the end (ECG-JEPA, official code)."""
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -63,16 +66,19 @@ class OptimConfig:
 
 def learning_rate(optim: OptimConfig, step: int) -> float:
     """Learning rate of step ``step`` = 1, 2, ...: linear warm-up, then cosine to ``final_lr``."""
+    if optim.from_zero:
+        step -= 1
     if step < optim.warmup:
         return optim.start_lr + step / optim.warmup * (optim.lr - optim.start_lr)
-    progress = (step - optim.warmup) / max(1, optim.horizon - optim.warmup)
+    progress = (step - optim.warmup) / max(1, optim.horizon - optim.warmup - optim.from_zero)
     cosine = 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
     return max(optim.final_lr, optim.final_lr + (optim.lr - optim.final_lr) * cosine)
 
 
 def weight_decay(optim: OptimConfig, step: int) -> float:
     """Weight decay of step ``step`` = 1, 2, ...: cosine from ``weight_decay`` to ``final_weight_decay``."""
-    cosine = 0.5 * (1.0 + math.cos(math.pi * min(1.0, step / optim.horizon)))
+    past = step - optim.from_zero
+    cosine = 0.5 * (1.0 + math.cos(math.pi * min(1.0, past / max(1, optim.horizon - optim.from_zero))))
     return optim.final_weight_decay + (optim.weight_decay - optim.final_weight_decay) * cosine
 
 

@@ -75,3 +75,22 @@ def test_take() -> None:
 def test_without_bias_of_the_projection() -> None:
     attention = Attention(8, 2, qkv_bias=False)
     assert attention.qkv.bias is None and attention(torch.randn(1, 3, 8)).shape == (1, 3, 8)
+
+
+@torch.no_grad()
+def test_only_allowed_tokens_are_attended_to():
+    attention, x = Attention(12, 3), torch.randn(2, 5, 12)
+    allowed = torch.rand(1, 5, 5) < 0.5
+    allowed[:, torch.arange(5), torch.arange(5)] = True
+    qkv = attention.project(x)
+    out = attention.attend(qkv, allowed=allowed)
+    for token in range(5):
+        seen = allowed[0, token]
+        part = attention.attend(qkv[:, seen])
+        torch.testing.assert_close(out[:, token], part[:, int(seen[:token].sum())])
+    keep = torch.tensor([[4, 1], [0, 2]])
+    some = attention.attend(qkv, allowed=allowed, keep=keep)
+    torch.testing.assert_close(some, out.gather(1, keep[..., None].expand(-1, -1, 12)))
+    valid = torch.tensor([[True] * 5, [True, True, True, True, False]])
+    both = attention.attend(qkv, allowed=allowed, valid=valid)
+    torch.testing.assert_close(both, attention.attend(qkv, allowed=allowed & valid[:, None]))

@@ -133,3 +133,10 @@ def test_angles_per_sample() -> None:
     full = rotate(x, (cos, sin))
     expected = torch.stack([full[b][:, index[b]] for b in range(2)])
     torch.testing.assert_close(rotate(picked, (cos[index], sin[index])), expected)
+
+
+def test_interleaved_positions_are_the_same_in_another_order():
+    plain, mixed = sincos_table((7,), 12), sincos_table((7,), 12, interleaved=True)
+    assert torch.equal(mixed[:, 0::2], plain[:, :6]) and torch.equal(mixed[:, 1::2], plain[:, 6:])
+    angle = 3 * 10000 ** (-4 / 12)
+    torch.testing.assert_close(mixed[3, 4:6], torch.tensor([math.sin(angle), math.cos(angle)]))

@@ -198,3 +198,27 @@ def test_learned_positions_and_broken_patches_cannot_be_resized() -> None:
         encoder(positions="learned").resized((16, 4))
     with pytest.raises(ConfigError, match="not divisible by patch"):
         encoder().resized((10, 4))
+
+
+def test_without_biases_there_is_none(patches) -> None:
+    tokenizer = PatchTokenizer((8, 12), (4, 4), 2, 24, bias=False)
+    made = Encoder(tokenizer, dim=24, depth=2, heads=2, qkv_bias=False, bias=False, norm_bias=False)
+    initialise(made, residual_depth=2)
+    assert not [name for name, _ in made.named_parameters() if "bias" in name]
+    assert made(patches).shape == (2, 6, 24)
+
+
+def test_one_depth_for_all_output_projections() -> None:
+    blocks = torch.nn.ModuleList(Block(64, 2) for _ in range(3))
+    initialise(blocks, residual_depth=8)
+    for block in blocks:
+        for part in (block.attn.proj, block.mlp.fc2):
+            assert part.weight.std().item() == pytest.approx(0.02 / 4, rel=0.05)
+
+
+@torch.no_grad()
+def test_registers_stand_in_front_when_asked_for(patches) -> None:
+    made = encoder(registers=2)
+    both = made(patches, with_registers=True)
+    assert both.shape == (2, 8, 24)
+    torch.testing.assert_close(both[:, 2:], made(patches))

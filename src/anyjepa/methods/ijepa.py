@@ -27,8 +27,8 @@ from anyjepa.masking.random import RandomMaskConfig, random_masks
 from anyjepa.nn.predictor import Predictor
 from anyjepa.nn.transformer import Block, initialise
 from anyjepa.nn.vit import ViTConfig, build_vit, check_width, fit_vit
-from anyjepa.objectives.distances import distance
-from anyjepa.objectives.regularizers import RegularizerConfig, regularize
+from anyjepa.objectives.prediction import check_regularizer, prediction_loss
+from anyjepa.objectives.regularizers import RegularizerConfig
 from anyjepa.objectives.targets import TargetRule
 from anyjepa.registry import register
 from anyjepa.schedules import OptimConfig, ema_momentum
@@ -86,12 +86,7 @@ class IJEPAConfig(ViTConfig):
         super().__post_init__()
         if not all(0.0 <= m <= 1.0 for m in self.ema):
             raise ConfigError(f"ema must lie in [0, 1], got {self.ema}")
-        r = self.regularizer
-        if r.kind != "none" and r.on == "target" and self.target != "online":
-            raise ConfigError(
-                f"regularizer.on=target needs target=online: with target={self.target} the targets carry no gradient; "
-                "set target=online, or regularizer.on to context or prediction"
-            )
+        check_regularizer(self.regularizer, self.target)
 
     def fit(self, shape: tuple[int, ...] = (3, 224, 224)) -> IJEPAConfig:
         """The same config with every None filled in, from ``size`` and from the shape (C, H, W) of a typical sample.
@@ -194,16 +189,16 @@ class IJEPA(Method):
         context = self.context_encoder(patches, masks.context, valid=masks.context_valid)
         predicted = self.predictor(context, masks.context, masks.targets, valid=masks.context_valid)
 
-        prediction = distance(self.config.distance)(predicted.float(), target.float())
-        loss, losses = prediction, {"prediction": prediction.detach()}
-        regularizer, on = self.config.regularizer, self.config.regularizer.on
-        tokens = {"context": context, "target": target.flatten(1, 2), "prediction": predicted.flatten(1, 2)}[
-            on
-        ]
-        valid = masks.context_valid if on == "context" else None
-        term = regularize(regularizer, tokens.float(), valid, seed=batch.seed, step=batch.step)
-        if term is not None:
-            loss, losses["regularizer"] = prediction + regularizer.weight * term, term.detach()
+        loss, losses = prediction_loss(
+            self.config.distance,
+            self.config.regularizer,
+            predicted=predicted,
+            target=target,
+            context=context,
+            valid=masks.context_valid,
+            seed=batch.seed,
+            step=batch.step,
+        )
         return Output(loss, losses, context, predicted, target.detach(), masks)
 
     def after_step(self, step: int) -> None:

@@ -19,7 +19,7 @@ def _coordinates(grid: Sequence[int]) -> list[np.ndarray]:
     return [axis.reshape(-1) for axis in np.meshgrid(*[np.arange(n) for n in grid], indexing="ij")]
 
 
-def sincos_table(grid: Sequence[int], dim: int) -> Float[Tensor, "N D"]:
+def sincos_table(grid: Sequence[int], dim: int, interleaved: bool = False) -> Float[Tensor, "N D"]:
     """Fixed sin-cos table of a grid.
 
     Each axis gets an equal, even share c of the channels: c/2 sines, then c/2 cosines, of the integer position times
@@ -29,6 +29,7 @@ def sincos_table(grid: Sequence[int], dim: int) -> Float[Tensor, "N D"]:
     Args:
         grid: tokens along each axis.
         dim: channels D; the shares are cut to it when it does not divide.
+        interleaved: sine and cosine of a frequency side by side (arXiv 1706.03762) instead of all sines before all cosines.
     """
     axes = _coordinates(grid)
     if len(axes) == 2:
@@ -36,12 +37,16 @@ def sincos_table(grid: Sequence[int], dim: int) -> Float[Tensor, "N D"]:
     half = math.ceil(dim / (2 * len(axes)))
     frequencies = 10000.0 ** (-np.arange(half) / half)
     angles = [axis[:, None] * frequencies[None, :] for axis in axes]
-    table = np.concatenate([np.concatenate([np.sin(a), np.cos(a)], axis=1) for a in angles], axis=1)
+    if interleaved:
+        shares = [np.stack([np.sin(a), np.cos(a)], axis=2).reshape(len(a), -1) for a in angles]
+    else:
+        shares = [np.concatenate([np.sin(a), np.cos(a)], axis=1) for a in angles]
+    table = np.concatenate(shares, axis=1)
     return torch.from_numpy(table[:, :dim].astype(np.float32))
 
 
 class Positions(nn.Module):
-    """Additive positions of a grid: ``"sincos"`` (fixed), ``"learned"``, or ``"none"``.
+    """Additive positions of a grid: ``"sincos"`` or ``"interleaved"`` (fixed), ``"learned"``, or ``"none"``.
 
     The fixed table is a buffer: it moves with the module but is neither trained nor saved.
     """
@@ -55,7 +60,12 @@ class Positions(nn.Module):
             self.table = nn.Parameter(torch.empty(math.prod(grid), dim))
             nn.init.trunc_normal_(self.table, std=0.02)
         else:
-            table = sincos_table(grid, dim) if kind == "sincos" else torch.zeros(math.prod(grid), dim)
+            fixed = kind in ("sincos", "interleaved")
+            table = (
+                sincos_table(grid, dim, interleaved=kind == "interleaved")
+                if fixed
+                else torch.zeros(math.prod(grid), dim)
+            )
             self.register_buffer("table", table, persistent=False)
 
     def forward(self, tokens: Float[Tensor, "B K D"], keep: Tensor | None = None) -> Float[Tensor, "B K D"]:

@@ -24,6 +24,8 @@ class Predictor(nn.Module):
         layout: layout of the tokens.
         dim: width of the encoder, input and output.
         width, depth, heads: of the predictor's own blocks.
+        positions: ``"sincos"`` or ``"interleaved"``.
+        bias, norm_bias: biases of all linear layers, and of the norms.
     """
 
     positions: Tensor
@@ -38,15 +40,30 @@ class Predictor(nn.Module):
         heads: int,
         mlp_ratio: float = 4.0,
         eps: float = 1e-6,
+        positions: str = "sincos",
+        bias: bool = True,
+        norm_bias: bool = True,
     ) -> None:
         super().__init__()
-        self.embed = Linear(dim, width)
+        self.embed = Linear(dim, width, bias=bias)
         self.mask_token = nn.Parameter(torch.empty(1, 1, width))
         nn.init.trunc_normal_(self.mask_token, std=0.02)
-        self.register_buffer("positions", sincos_table(layout.grid, width), persistent=False)
-        self.blocks = nn.ModuleList(Block(width, heads, mlp_ratio=mlp_ratio, eps=eps) for _ in range(depth))
-        self.norm = nn.LayerNorm(width, eps=eps)
-        self.proj = Linear(width, dim)
+        table = sincos_table(layout.grid, width, interleaved=positions == "interleaved")
+        self.register_buffer("positions", table, persistent=False)
+        self.blocks = nn.ModuleList(
+            Block(
+                width,
+                heads,
+                mlp_ratio=mlp_ratio,
+                eps=eps,
+                qkv_bias=bias,
+                bias=bias,
+                norm_bias=norm_bias,
+            )
+            for _ in range(depth)
+        )
+        self.norm = nn.LayerNorm(width, eps=eps, bias=norm_bias)
+        self.proj = Linear(width, dim, bias=bias)
 
     def forward(
         self,

@@ -21,10 +21,10 @@ from anyjepa.tokenizers.patches import PatchTokenizer, patch_layout
 class Mlp(nn.Module):
     """Linear, exact GELU, linear."""
 
-    def __init__(self, dim: int, hidden: int) -> None:
+    def __init__(self, dim: int, hidden: int, *, bias: bool = True) -> None:
         super().__init__()
-        self.fc1 = Linear(dim, hidden)
-        self.fc2 = Linear(hidden, dim)
+        self.fc1 = Linear(dim, hidden, bias=bias)
+        self.fc2 = Linear(hidden, dim, bias=bias)
 
     def forward(
         self, x: Float[Tensor, "*shape D"], *, residual: Float[Tensor, "*shape D"] | None = None
@@ -65,12 +65,14 @@ class Block(nn.Module):
         drop_path: float = 0.0,
         eps: float = 1e-6,
         qkv_bias: bool = True,
+        bias: bool = True,
+        norm_bias: bool = True,
     ) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(dim, eps=eps)
-        self.attn = Attention(dim, heads, qkv_bias=qkv_bias)
-        self.norm2 = nn.LayerNorm(dim, eps=eps)
-        self.mlp = Mlp(dim, round(dim * mlp_ratio))
+        self.norm1 = nn.LayerNorm(dim, eps=eps, bias=norm_bias)
+        self.attn = Attention(dim, heads, qkv_bias=qkv_bias, bias=bias)
+        self.norm2 = nn.LayerNorm(dim, eps=eps, bias=norm_bias)
+        self.mlp = Mlp(dim, round(dim * mlp_ratio), bias=bias)
         self.drop_path = DropPath(drop_path)
 
     def forward(
@@ -81,6 +83,7 @@ class Block(nn.Module):
         rotary: Rotary | None = None,
         keep: Keep | None = None,
         qkv: Float[Tensor, "B N E"] | None = None,
+        allowed: Bool[Tensor, "A N N"] | None = None,
     ) -> Float[Tensor, "B Q D"]:
         """One block.
 
@@ -90,15 +93,16 @@ class Block(nn.Module):
             rotary: rotary angles of the tokens.
             keep: tokens whose output is wanted (Q of them); None: all. The result equals the same rows of the full output.
             qkv: projections of ``norm1(x)`` if the caller has them already.
+            allowed: which tokens each token may attend to; see :meth:`~anyjepa.nn.attention.Attention.attend`.
         """
         if qkv is None:
             qkv = self.attn.project(self.norm1(x))
         if keep is not None:
             x = take(x, keep)
         if self.drop_path.idle:
-            x = self.attn.attend(qkv, valid=valid, rotary=rotary, keep=keep, residual=x)
+            x = self.attn.attend(qkv, valid=valid, rotary=rotary, keep=keep, residual=x, allowed=allowed)
             return self.mlp(self.norm2(x), residual=x)
-        x = x + self.drop_path(self.attn.attend(qkv, valid=valid, rotary=rotary, keep=keep))
+        x = x + self.drop_path(self.attn.attend(qkv, valid=valid, rotary=rotary, keep=keep, allowed=allowed))
         return x + self.drop_path(self.mlp(self.norm2(x)))
 
 
@@ -108,9 +112,11 @@ class Encoder(nn.Module):
     Args:
         tokenizer: cuts inputs into patches and projects them to ``dim``.
         dim, depth, heads, mlp_ratio: width, number of blocks, attention heads, hidden width of the MLP over ``dim``.
-        positions: ``"sincos"``, ``"learned"``, ``"rotary"`` or ``"none"``.
+        positions: ``"sincos"``, ``"interleaved"``, ``"learned"``, ``"rotary"`` or ``"none"``.
         registers: learned extra tokens in front of the sequence (arXiv 2309.16588); a class token is one register.
         drop_path: rate of the last block; grows linearly from 0 over depth.
+        qkv_bias, bias, norm_bias: biases of the query, key and value projection, of the other linear layers of the blocks,
+            and of the norms.
     """
 
     cos: Tensor
@@ -129,6 +135,8 @@ class Encoder(nn.Module):
         drop_path: float = 0.0,
         eps: float = 1e-6,
         qkv_bias: bool = True,
+        bias: bool = True,
+        norm_bias: bool = True,
     ) -> None:
         super().__init__()
         grid = tokenizer.layout.grid
@@ -138,10 +146,19 @@ class Encoder(nn.Module):
         self.registers = nn.Parameter(0.02 * torch.randn(registers, dim)) if registers else None
         rates = [drop_path * i / max(1, depth - 1) for i in range(depth)]
         self.blocks = nn.ModuleList(
-            Block(dim, heads, mlp_ratio=mlp_ratio, drop_path=rate, eps=eps, qkv_bias=qkv_bias)
+            Block(
+                dim,
+                heads,
+                mlp_ratio=mlp_ratio,
+                drop_path=rate,
+                eps=eps,
+                qkv_bias=qkv_bias,
+                bias=bias,
+                norm_bias=norm_bias,
+            )
             for rate in rates
         )
-        self.norm = nn.LayerNorm(dim, eps=eps)
+        self.norm = nn.LayerNorm(dim, eps=eps, bias=norm_bias)
         self.rotary = positions == "rotary"
         if self.rotary:
             cos, sin = self._rotary_table(grid)
@@ -156,6 +173,7 @@ class Encoder(nn.Module):
         valid: Bool[Tensor, "B K"] | None = None,
         outputs: Int[Tensor, "B Q"] | None = None,
         layer: int = -1,
+        with_registers: bool = False,
     ) -> Float[Tensor, "B Q D"]:
         """Representations of patches.
 
@@ -165,9 +183,10 @@ class Encoder(nn.Module):
             valid: False where ``keep`` is padding.
             outputs: positions, within the tokens that entered, whose representations are wanted; None: all.
             layer: block to read, as a Python index; the last one is read after the final norm, others as they are.
+            with_registers: return the registers too, in front; only where ``outputs`` is None.
 
         Returns:
-            (B, Q, D), registers left out.
+            (B, Q, D), without the registers unless they are asked for.
         """
         x = self.positions(self.tokenizer.embed(patches, keep, valid), keep)
         prefix = 0 if self.registers is None else self.registers.shape[0]
@@ -175,9 +194,11 @@ class Encoder(nn.Module):
             x = torch.cat((self.registers.expand(x.shape[0], -1, -1), x), dim=1)
             valid = None if valid is None else F.pad(valid, (prefix, 0), value=True)
         rotary = self._angles(keep, prefix)
-        wanted: Keep | None = (
-            outputs + prefix if outputs is not None else (slice(prefix, None) if prefix else None)
-        )
+        wanted: Keep | None = None
+        if outputs is not None:
+            wanted = outputs + prefix
+        elif prefix and not with_registers:
+            wanted = slice(prefix, None)
         last = range(len(self.blocks))[layer]
         for i in range(last):
             x = self.blocks[i](x, valid=valid, rotary=rotary)
@@ -230,12 +251,15 @@ class Encoder(nn.Module):
         return self.cos[index], self.sin[index]
 
 
-def initialise(module: nn.Module, std: float = 0.02, depth_rescale: bool = False) -> None:
+def initialise(
+    module: nn.Module, std: float = 0.02, depth_rescale: bool = False, residual_depth: int | None = None
+) -> None:
     """Initialises all weights in place.
 
     Linear weights: truncated normal of ``std``, cut at absolute +-2 (so in effect never); biases 0; norms 1 and 0.
     ``depth_rescale`` divides the output projections of block l = 1, 2, ... by sqrt(2 l). (I-JEPA's official model factory
-    undoes that rescaling, so it is off by default.)
+    undoes that rescaling, so it is off by default.) ``residual_depth`` L divides those of every block by sqrt(2 L), as GPT-2
+    does.
     """
     for part in module.modules():
         if isinstance(part, nn.Linear):
@@ -244,11 +268,12 @@ def initialise(module: nn.Module, std: float = 0.02, depth_rescale: bool = False
                 nn.init.zeros_(part.bias)
         elif isinstance(part, nn.LayerNorm):
             nn.init.ones_(part.weight)
-            nn.init.zeros_(part.bias)
-    if not depth_rescale:
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+    if not depth_rescale and residual_depth is None:
         return
     for stack in [m for m in module.modules() if isinstance(m, nn.ModuleList)]:
         for i, block in enumerate((b for b in stack if isinstance(b, Block)), start=1):
             with torch.no_grad():
-                block.attn.proj.weight.div_(math.sqrt(2.0 * i))
-                block.mlp.fc2.weight.div_(math.sqrt(2.0 * i))
+                block.attn.proj.weight.div_(math.sqrt(2.0 * (residual_depth or i)))
+                block.mlp.fc2.weight.div_(math.sqrt(2.0 * (residual_depth or i)))

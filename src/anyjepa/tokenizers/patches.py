@@ -28,6 +28,19 @@ def patch_layout(size: Sequence[int], patch: Sequence[int]) -> Layout:
     return Layout(tuple(side // p for side, p in zip(size, patch, strict=True)))
 
 
+def cut_patches(x: Float[Tensor, "B C *size"], patch: Sequence[int]) -> Float[Tensor, "B N patch"]:
+    """Patches of an input of any size in raster order, each flattened channel first.
+
+    Raises:
+        ConfigError: see :func:`patch_layout`.
+    """
+    axes, layout = len(patch), patch_layout(x.shape[2:], patch)
+    split = [n for g, p in zip(layout.grid, patch, strict=True) for n in (g, p)]
+    x = x.reshape(*x.shape[:2], *split)
+    grid_axes, patch_axes = range(2, 2 + 2 * axes, 2), range(3, 3 + 2 * axes, 2)
+    return x.permute(0, *grid_axes, 1, *patch_axes).flatten(1, axes).flatten(2)
+
+
 class PatchTokenizer(nn.Module):
     """Cuts (B, C, S1, S2, ...) into patches and projects each to ``dim``.
 
@@ -39,16 +52,19 @@ class PatchTokenizer(nn.Module):
         patch: patch size along each axis.
         channels: input channels C.
         dim: token width D.
+        bias: whether the projection has one.
 
     Raises:
         ConfigError: see :func:`patch_layout`.
     """
 
-    def __init__(self, size: Sequence[int], patch: Sequence[int], channels: int, dim: int) -> None:
+    def __init__(
+        self, size: Sequence[int], patch: Sequence[int], channels: int, dim: int, bias: bool = True
+    ) -> None:
         super().__init__()
         self.layout = patch_layout(size, patch)
         self.size, self.patch, self.channels = tuple(size), tuple(patch), channels
-        self.proj = nn.Linear(channels * math.prod(patch), dim)
+        self.proj = nn.Linear(channels * math.prod(patch), dim, bias=bias)
 
     def cut(self, x: Float[Tensor, "B C *size"]) -> Float[Tensor, "B N patch"]:
         """Patches in raster order, each flattened channel first.
@@ -60,11 +76,7 @@ class PatchTokenizer(nn.Module):
             raise ConfigError(
                 f"expected input (B, {', '.join(map(str, (self.channels, *self.size)))}), got {tuple(x.shape)}"
             )
-        axes = len(self.size)
-        split = [n for g, p in zip(self.layout.grid, self.patch, strict=True) for n in (g, p)]
-        x = x.reshape(x.shape[0], self.channels, *split)
-        grid_axes, patch_axes = range(2, 2 + 2 * axes, 2), range(3, 3 + 2 * axes, 2)
-        return x.permute(0, *grid_axes, 1, *patch_axes).flatten(1, axes).flatten(2)
+        return cut_patches(x, self.patch)
 
     def initialise(self, std: float) -> None:
         """Draw the projection with standard deviation ``std``."""

@@ -1,0 +1,285 @@
+"""ECG-JEPA with cross-pattern attention: hide stretches of time of all leads, predict them lead by lead.
+
+Kim: Learning General Representation of 12-Lead Electrocardiogram with a Joint-Embedding Predictive Architecture,
+arXiv 2410.08559.
+
+    loss = smooth_l1( predictor(context_encoder(x[visible]), time[hidden]),  layer_norm(target_encoder(x))[hidden] )
+
+A token is 0.2 s of one of 8 leads. It attends to the tokens of its lead and to those of its time. The target encoder is a moving
+average of the context encoder. The text writes an L1 distance; the official code is followed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from anyjepa.contract import Batch, Layout, Masks, Method, Output, Representation
+from anyjepa.errors import ConfigError, nearest
+from anyjepa.masking.columns import ColumnMaskConfig, column_masks
+from anyjepa.nn.cross_pattern import CrossPatternEncoder, LeadPredictor
+from anyjepa.nn.transformer import Block, initialise
+from anyjepa.objectives.prediction import check_regularizer, prediction_loss
+from anyjepa.objectives.regularizers import RegularizerConfig
+from anyjepa.objectives.targets import TargetRule
+from anyjepa.registry import register
+from anyjepa.schedules import OptimConfig, ema_momentum
+from anyjepa.tokenizers.patches import PatchTokenizer, patch_layout
+
+SIZES: dict[str, dict[str, Any]] = {
+    # nano is ours, base the paper's.
+    "nano": dict(dim=64, depth=4, heads=4, predictor_width=32, predictor_depth=2, predictor_heads=4),
+    "base": dict(dim=768, depth=12, heads=16, predictor_width=384, predictor_depth=6, predictor_heads=12),
+}
+
+RESCUE = RegularizerConfig(kind="vicreg", weight=1.0, level="both")
+"""What is switched on in a collapse."""
+
+
+@dataclass(frozen=True)
+class CropaConfig:
+    """Every constant of the method. None means: chosen from ``size`` or from the data, and printed."""
+
+    size: str = "base"
+    """One dial for all parts: nano (ours) or base (the paper's)."""
+    channels: int | None = None
+    """Leads; None: from the data (8 in the paper: I, II, V1 to V6; the others follow from I and II)."""
+    length: int | None = None
+    """Samples per recording; None: from the data (2500 in the paper: 10 s at 250 Hz)."""
+    patch_size: int = 50
+    """Samples per token (50: 0.2 s at 250 Hz)."""
+    dim: int | None = None
+    """Width of the encoder."""
+    depth: int | None = None
+    """Blocks of the encoder."""
+    heads: int | None = None
+    """Attention heads of the encoder."""
+    mlp_ratio: float = 4.0
+    """Hidden width of the MLPs over the width, in encoder and predictor."""
+    drop_path: float = 0.1
+    """Stochastic depth of the last block of encoder and predictor; from 0 in the first, linearly."""
+    eps: float = 1e-5
+    """Epsilon of the layer norms."""
+    predictor_width: int | None = None
+    """Width of the predictor."""
+    predictor_depth: int | None = None
+    """Blocks of the predictor."""
+    predictor_heads: int | None = None
+    """Attention heads of the predictor."""
+    masks: ColumnMaskConfig = field(default_factory=ColumnMaskConfig)
+    """Hidden columns of time."""
+    target: Literal["ema", "stopgrad", "frozen", "online"] = "ema"
+    """Target rule (moving average in the paper; online lets the targets learn too and needs a regularizer)."""
+    ema: tuple[float, float] = (0.996, 1.0)
+    """Momentum of the moving average, linear over training."""
+    target_norm: bool = True
+    """Layer norm without affine on the targets."""
+    distance: Literal["smooth_l1", "l1", "l2", "cosine"] = "smooth_l1"
+    """Distance to the targets (code: smooth L1; text: L1)."""
+    regularizer: RegularizerConfig = field(default_factory=RegularizerConfig)
+    """Regularizer of context, targets or predictions (none in the paper)."""
+    compat: Literal["fixed", "official"] = "fixed"
+    """``official``: stochastic depth is at work in the target encoder too, which makes the targets noisy."""
+    seed: int = 0
+    """Seed of the initial weights, and of the masks of a bare tensor."""
+    optim: OptimConfig = field(
+        default_factory=lambda: OptimConfig(
+            steps=272_000,
+            start_lr=1e-6,
+            lr=5e-5,
+            final_lr=1e-6,
+            weight_decay=0.05,
+            final_weight_decay=0.05,
+            from_zero=True,
+        )
+    )
+    """Training length, AdamW and its schedules: those of the block masks, 100 epochs of 174,130 recordings at 64 a step, 5 of
+    them warm-up. (Random masks: rate 2.5e-5 at 128 a step.)"""
+
+    def __post_init__(self) -> None:
+        if self.size not in SIZES:
+            raise ConfigError(f"unknown size '{self.size}': {nearest(self.size, SIZES)}")
+        if self.patch_size < 1:
+            raise ConfigError(f"patch_size must be at least 1 sample, got {self.patch_size}")
+        if not all(0.0 <= m <= 1.0 for m in self.ema):
+            raise ConfigError(f"ema must lie in [0, 1], got {self.ema}")
+        check_regularizer(self.regularizer, self.target)
+
+    @property
+    def default_shape(self) -> tuple[int, int]:
+        """Shape (C, T) to fit to when there is no data: the paper's, unless the config says otherwise."""
+        return (self.channels or 8, self.length or 2500)
+
+    def fit(self, shape: tuple[int, ...] = (8, 2500)) -> CropaConfig:
+        """The same config with every None filled in, from ``size`` and from the shape (C, T) of a typical recording.
+
+        Raises:
+            ConfigError: the samples are not recordings, or sizes do not divide.
+        """
+        if len(shape) != 2:
+            raise ConfigError(
+                f"ECG-JEPA needs recordings (leads, samples), got samples of shape {tuple(shape)}"
+            )
+        chosen = {name: value for name, value in SIZES[self.size].items() if getattr(self, name) is None}
+        # Any: nothing is None from here on
+        filled: Any = replace(
+            self, channels=self.channels or shape[0], length=self.length or shape[1], **chosen
+        )
+        for what, heads in (("dim", "heads"), ("predictor_width", "predictor_heads")):
+            width, count = getattr(filled, what), getattr(filled, heads)
+            if width % count or width % 4:
+                raise ConfigError(f"{what}={width} must be divisible by 4 and by {heads}={count}")
+        if patch_layout((filled.length,), (filled.patch_size,)).tokens < 2:
+            raise ConfigError(
+                f"{filled.length} samples are one token: use a patch_size below {filled.length}"
+            )
+        optim = self.optim
+        if optim.warmup_steps is None:
+            optim = replace(optim, warmup_steps=optim.steps // 20)
+        return replace(filled, optim=optim)
+
+    def summary(self) -> str:
+        """What a fitted config stands for, in one line."""
+        return (
+            f"size={self.size}: encoder {self.dim} wide, {self.depth} blocks, {self.heads} heads; predictor "
+            f"{self.predictor_width} wide, {self.predictor_depth} blocks; {self.channels} leads of "
+            f"{(self.length or 0) // self.patch_size} tokens of {self.patch_size} samples"
+        )
+
+
+@register(
+    "ecg-jepa-cropa",
+    config=CropaConfig,
+    summary="predicts the features of hidden stretches of each lead of an ECG, with attention along leads and times",
+    modality="ecg",
+    citation="Kim, Learning General Representation of 12-Lead Electrocardiogram with a JEPA, arXiv 2410.08559",
+    licence="official weights: MIT (not shipped)",
+)
+class Cropa(Method):
+    """ECG-JEPA with cross-pattern attention as a module. See the file header for the equation.
+
+    Args:
+        config: what is None in it is filled in by :meth:`CropaConfig.fit`.
+    """
+
+    config: CropaConfig
+
+    def __init__(self, config: CropaConfig | None = None) -> None:
+        super().__init__()
+        config = config or CropaConfig()
+        self.config = config.fit(config.default_shape)
+        c: Any = self.config  # Any: nothing is None in a fitted config
+        shared: dict[str, Any] = dict(mlp_ratio=c.mlp_ratio, drop_path=c.drop_path, eps=c.eps)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(c.seed)
+            self.context_encoder = CrossPatternEncoder(
+                PatchTokenizer((c.channels, c.length), (1, c.patch_size), 1, c.dim),
+                dim=c.dim,
+                depth=c.depth,
+                heads=c.heads,
+                **shared,
+            )
+            self.predictor = LeadPredictor(
+                self.layout,
+                dim=c.dim,
+                width=c.predictor_width,
+                depth=c.predictor_depth,
+                heads=c.predictor_heads,
+                **shared,
+            )
+            initialise(self, depth_rescale=True)
+        self.target = TargetRule(self.context_encoder, c.target)
+        self.step = 0
+        self.train()
+
+    @property
+    def layout(self) -> Layout:
+        """How the tokens lie: leads and time."""
+        return self.context_encoder.tokenizer.layout
+
+    @property
+    def target_encoder(self) -> nn.Module:
+        """The encoder that makes the targets."""
+        return self.target.encoder(self.context_encoder)
+
+    def train(self, mode: bool = True) -> Cropa:
+        """Training mode; the target encoder drops nothing unless the config asks for the official behaviour."""
+        super().train(mode)
+        if self.config.compat == "fixed":
+            self.target.eval()
+        return self
+
+    def draw_masks(self, batch: Batch) -> Masks:
+        """The masks of a batch, on the CPU."""
+        return column_masks(
+            self.config.masks, self.layout, seed=batch.seed, step=batch.step, index=batch.index.numpy()
+        )
+
+    def forward(self, batch: Batch | Tensor) -> Output:
+        """Loss and intermediates. A bare tensor (B, C, T) is a batch of samples 0..B-1 at the current step."""
+        if isinstance(batch, Tensor):
+            batch = Batch(batch, torch.arange(len(batch)), step=self.step, seed=self.config.seed)
+        masks = self.draw_masks(batch).to(batch.inputs.device)
+        patches = self._cut(batch.inputs)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.target.has_gradient):
+            target = self.target_encoder(patches, outputs=masks.targets[:, 0])
+            if self.config.target_norm:
+                target = F.layer_norm(target.float(), target.shape[-1:])
+        context = self.context_encoder(patches, masks.context)
+        predicted = self.predictor(context, masks.context, masks.targets)
+        loss, losses = prediction_loss(
+            self.config.distance,
+            self.config.regularizer,
+            predicted=predicted,
+            target=target.unsqueeze(1),
+            context=context,
+            seed=batch.seed,
+            step=batch.step,
+        )
+        return Output(loss, losses, context, predicted, target.unsqueeze(1).detach(), masks)
+
+    def after_step(self, step: int) -> None:
+        """Moves the target encoder: momentum linear from the first to the last step."""
+        self.step = step + 1
+        self.target.update(self.context_encoder, ema_momentum(*self.config.ema, self.optim, step))
+
+    def rescue(self) -> str | None:
+        """Switches on VICReg's terms where no regularizer is at work."""
+        if self.config.regularizer.kind != "none":
+            return None
+        self.config = replace(self.config, regularizer=RESCUE)
+        return (
+            f"switched on model.regularizer: kind={RESCUE.kind}, level={RESCUE.level}, weight={RESCUE.weight}"
+        )
+
+    def encode(self, x: Tensor, *, encoder: str = "target", layer: int = -1) -> Representation:
+        """Representation of whole recordings (B, C, T). The paper uses the context encoder afterwards.
+
+        Raises:
+            ConfigError: an unknown encoder, or recordings of another shape.
+        """
+        if encoder not in ("target", "context"):
+            raise ConfigError(f"unknown encoder '{encoder}': {nearest(encoder, ('target', 'context'))}")
+        module = self.target_encoder if encoder == "target" else self.context_encoder
+        tokens = module(self._cut(x), layer=layer)
+        return Representation(tokens, tokens.mean(dim=1), encoder, layer, self.layout)
+
+    def _cut(self, x: Tensor) -> Tensor:
+        if tuple(x.shape[1:]) != self.input_shape():
+            raise ConfigError(
+                f"expected input (B, {', '.join(map(str, self.input_shape()))}), got {tuple(x.shape)}"
+            )
+        return self.context_encoder.tokenizer.cut(x.unsqueeze(1))
+
+    def input_shape(self) -> tuple[int, ...]:
+        """(C, T)."""
+        return (self.config.channels or 0, self.config.length or 0)
+
+    def compile_units(self) -> Iterable[nn.Module]:
+        """The transformer blocks."""
+        return [module for module in self.modules() if isinstance(module, Block)]
