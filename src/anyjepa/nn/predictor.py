@@ -24,9 +24,10 @@ class Predictor(nn.Module):
         layout: layout of the tokens.
         dim: width of the encoder, input and output.
         width, depth, heads: of the predictor's own blocks.
+        positions: None: the fixed sin-cos table; or a module whose ``whole()`` gives the positions (N, width) of all tokens.
     """
 
-    positions: Tensor
+    positions: Tensor | nn.Module
 
     def __init__(
         self,
@@ -38,12 +39,16 @@ class Predictor(nn.Module):
         heads: int,
         mlp_ratio: float = 4.0,
         eps: float = 1e-6,
+        positions: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.embed = Linear(dim, width)
         self.mask_token = nn.Parameter(torch.empty(1, 1, width))
         nn.init.trunc_normal_(self.mask_token, std=0.02)
-        self.register_buffer("positions", sincos_table(layout.grid, width), persistent=False)
+        if positions is None:
+            self.register_buffer("positions", sincos_table(layout.grid, width), persistent=False)
+        else:
+            self.positions = positions
         self.blocks = nn.ModuleList(Block(width, heads, mlp_ratio=mlp_ratio, eps=eps) for _ in range(depth))
         self.norm = nn.LayerNorm(width, eps=eps)
         self.proj = Linear(width, dim)
@@ -65,8 +70,9 @@ class Predictor(nn.Module):
             valid: False where the context is padding.
         """
         b, m, p = targets.shape
-        seen = self.embed(context) + self.positions[context_index]
-        asked = (self.mask_token + self.positions[targets]).flatten(0, 1)
+        table = self.positions if isinstance(self.positions, Tensor) else self.positions.whole()
+        seen = self.embed(context) + F.embedding(context_index, table)
+        asked = (self.mask_token + F.embedding(targets, table)).flatten(0, 1)
         x = torch.cat((self._per_block(seen, m), asked), dim=1)
         if valid is not None:
             valid = torch.cat((self._per_block(valid, m), valid.new_ones(b * m, p)), dim=1)
@@ -75,16 +81,16 @@ class Predictor(nn.Module):
             # Exact savings: what enters the first block is the same context for all M blocks, and the same token wherever
             # a position is asked for, so each is projected once; nobody reads the context that leaves the last block, so
             # only the asked tokens go through it.
-            qkv = self._first_projection(seen, targets) if i == 0 else None
+            qkv = self._first_projection(seen, targets, table) if i == 0 else None
             x = block(x, valid=valid, qkv=qkv, keep=slice(-p, None) if i == last else None)
         return self.proj(self.norm(x)).unflatten(0, (b, m))
 
-    def _first_projection(self, seen: Tensor, targets: Tensor) -> Tensor:
+    def _first_projection(self, seen: Tensor, targets: Tensor, table: Tensor) -> Tensor:
         block: Block = self.blocks[0]  # type: ignore[assignment]
         attention: Attention = block.attn
         shared = self._per_block(attention.project(block.norm1(seen)), targets.shape[1])
-        table = attention.project(block.norm1(self.mask_token[0] + self.positions))
-        return torch.cat((shared, F.embedding(targets.flatten(0, 1), table)), dim=1)
+        every = attention.project(block.norm1(self.mask_token[0] + table))
+        return torch.cat((shared, F.embedding(targets.flatten(0, 1), every)), dim=1)
 
     @staticmethod
     def _per_block(x: Tensor, m: int) -> Tensor:

@@ -105,7 +105,8 @@ class Encoder(nn.Module):
     Args:
         tokenizer: cuts inputs into patches and projects them to ``dim``.
         dim, depth, heads, mlp_ratio: width, number of blocks, attention heads, hidden width of the MLP over ``dim``.
-        positions: ``"sincos"``, ``"learned"``, ``"rotary"`` or ``"none"``.
+        positions: ``"sincos"``, ``"learned"``, ``"rotary"`` or ``"none"``; or a module that adds them, called as
+            :class:`~anyjepa.nn.positions.Positions` is.
         registers: learned extra tokens in front of the sequence (arXiv 2309.16588); a class token is one register.
         drop_path: rate of the last block; grows linearly from 0 over depth.
     """
@@ -121,7 +122,7 @@ class Encoder(nn.Module):
         depth: int,
         heads: int,
         mlp_ratio: float = 4.0,
-        positions: str = "sincos",
+        positions: str | nn.Module = "sincos",
         registers: int = 0,
         drop_path: float = 0.0,
         eps: float = 1e-6,
@@ -130,7 +131,9 @@ class Encoder(nn.Module):
         super().__init__()
         grid = tokenizer.layout.grid
         self.tokenizer = tokenizer
-        self.positions = Positions(grid, dim, "none" if positions == "rotary" else positions)
+        if isinstance(positions, str):
+            positions = Positions(grid, dim, positions)
+        self.positions = positions
         # Not zeros: equal registers would get equal gradients and stay equal.
         self.registers = nn.Parameter(0.02 * torch.randn(registers, dim)) if registers else None
         rates = [drop_path * i / max(1, depth - 1) for i in range(depth)]
@@ -139,7 +142,7 @@ class Encoder(nn.Module):
             for rate in rates
         )
         self.norm = nn.LayerNorm(dim, eps=eps)
-        self.rotary = positions == "rotary"
+        self.rotary = isinstance(positions, Positions) and positions.kind == "rotary"
         if self.rotary:
             cos, sin = rotary_table(grid, dim // heads)
             # Registers have no place: their angle is zero.
