@@ -1,4 +1,4 @@
-"""Masks on a grid of regions (ROIs) and times: Cross-ROI, Cross-Time and Double-Cross (Brain-JEPA, arXiv 2409.19407, section 3.2).
+"""Masks on a grid of regions (ROIs) and times: Cross-ROI, Cross-Time, Double-Cross (Brain-JEPA, arXiv 2409.19407, section 3.2).
 
 What is seen is a random set of regions during a run of time. What is asked lies, as seen from there, in other regions at the
 same time (Cross-ROI), in the same regions at other times (Cross-Time), or in other regions at other times (Double-Cross). The
@@ -201,12 +201,12 @@ class _Draws:
         targets = [asked[:, :, None] & asked_run[:, None]]
         for side in range(2):
             share = _between(self.config.cross_time_rois, u[:, 2 + 2 * side])
-            count = (t * _between(self.config.cross_time_times, u[:, 3 + 2 * side])).astype(np.int64)
+            count = np.floor(t * _between(self.config.cross_time_times, u[:, 3 + 2 * side]))
             outside = np.arange(t) < t - self.edge if side == 0 else np.arange(t) >= self.edge
             hidden = _lowest(time_keys[:, side], np.minimum(count, self.edge), outside[None])
             rois = np.zeros_like(seen)
             for pool in (seen, ~seen):
-                rois |= _lowest(keys[:, 2 + side], (pool.sum(1) * share).astype(np.int64), ~pool)
+                rois |= _lowest(keys[:, 2 + side], np.floor(pool.sum(1) * share), ~pool)
             targets.append(rois[:, :, None] & hidden[:, None])
             run &= ~hidden
         return seen[:, :, None] & run[:, None], targets

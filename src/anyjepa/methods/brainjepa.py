@@ -51,7 +51,7 @@ class BrainJEPAConfig:
     """Every constant of the method. None means: chosen from ``size`` or from the data, and printed."""
 
     size: str = "small"
-    """One dial for all parts: nano (ours, for a hundred regions on a CPU), small, base, large (official code; base in the paper)."""
+    """One dial for all parts: nano (ours, for 100 regions on a CPU), small, base, large (official code; paper: base)."""
     rois: int | None = None
     """Regions of a scan; None: from the data (450 in the paper: 50 of Tian's S3 atlas, then 400 of Schaefer's)."""
     frames: int | None = None
@@ -67,8 +67,8 @@ class BrainJEPAConfig:
     mlp_ratio: float = 4.0
     """Hidden width of the MLPs of the encoder over the width (4 in the paper)."""
     gradients: tuple[tuple[float, ...], ...] | None = None
-    """Coordinates of the regions, one row of m numbers each, in the order of the data (m = 30 in the paper; 3 are worse, table 7);
-    see :func:`anyjepa.data.gradients.diffusion_gradients`. They stand in the config, so that a checkpoint is complete."""
+    """Coordinates of the regions, one row of m numbers each, in the order of the data (30 in the paper; 3 are worse, table 7), from
+    :func:`anyjepa.data.gradients.diffusion_gradients`. They stand in the config, so that a checkpoint is complete."""
     positions: Literal["gradient", "index"] | None = None
     """What places a region: its gradients, or the sin-cos of its number (the ablation 'origin'); None: gradients where they are
     given."""
@@ -175,8 +175,8 @@ class BrainJEPAConfig:
         check_width(filled.predictor_width, filled.predictor_heads, "predictor_width")
         if filled.positions == "gradient" and len(self.gradients or ()) != filled.rois:
             raise ConfigError(
-                f"the gradients are those of {len(self.gradients or ())} regions, the scans have {filled.rois}: compute them from "
-                "the connectivity of these scans"
+                f"the gradients are those of {len(self.gradients or ())} regions, the scans have {filled.rois}: compute them "
+                "from the connectivity of these scans"
             )
         layout = patch_layout((filled.rois, filled.frames), (1, filled.patch_size))
         if self.masker == "multiblock":
@@ -272,13 +272,8 @@ class BrainJEPA(IJEPA):
         chosen = [kind == k for k in kind.unique()]
         return torch.stack([measure(predicted[rows], target[rows]) for rows in chosen]).mean()
 
-    def after_step(self, step: int) -> None:
-        """Moves the target encoder: momentum ``m_0 + i (m_1 - m_0) / (ema_stretch * horizon)``, i = ``step`` from 0."""
-        self.step = step + 1
-        self.target.update(self.context_encoder, self.momentum(step))
-
     def momentum(self, step: int) -> float:
-        """Momentum of the update after step ``step`` = 0, 1, ..."""
+        """Momentum of the update after step ``step`` = 0, 1, ...: linear over ``ema_stretch`` times the training."""
         (start, end), horizon = self.config.ema, self.config.optim.horizon
         return start + (end - start) * min(1.0, step / (horizon * self.config.ema_stretch))
 

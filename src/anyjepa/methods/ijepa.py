@@ -227,7 +227,12 @@ class IJEPA(Method):
     def after_step(self, step: int) -> None:
         """Moves the target encoder: momentum of equation ``m_i = m_0 + i (m_1 - m_0) / horizon``, i = ``step`` from 0."""
         self.step = step + 1
-        self.target.update(self.context_encoder, ema_momentum(*self.config.ema, self.optim, step))
+        self.target.update(self.context_encoder, self.momentum(step))
+
+    def momentum(self, step: int) -> float:
+        """Momentum of the update after step ``step`` = 0, 1, ..."""
+        start, end = self.config.ema
+        return ema_momentum(start, end, self.optim, step)
 
     def rescue(self) -> str | None:
         """Switches on VICReg's terms where no regularizer is at work."""

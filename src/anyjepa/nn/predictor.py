@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
@@ -70,7 +72,8 @@ class Predictor(nn.Module):
             valid: False where the context is padding.
         """
         b, m, p = targets.shape
-        table = self.positions if isinstance(self.positions, Tensor) else self.positions.whole()
+        positions: Any = self.positions
+        table = positions if isinstance(positions, Tensor) else positions.whole()
         seen = self.embed(context) + F.embedding(context_index, table)
         asked = (self.mask_token + F.embedding(targets, table)).flatten(0, 1)
         x = torch.cat((self._per_block(seen, m), asked), dim=1)
