@@ -32,8 +32,8 @@ class FmriConfig:
     roi_first: bool = False
     """Rows of the stored tables are regions. Else they are frames, as in the files of the field."""
     tr: float | None = None
-    """Seconds from frame to frame of all scans; None: from the table (column ``tr``), the file beside a scan, or its header; where
-    nothing says it, scans are taken at their own rate."""
+    """Seconds from frame to frame of all scans; None: from the table (column ``tr``), the file beside a scan, or its header;
+    where nothing says it, scans are taken at their own rate."""
     target_tr: float = 2.0
     """Seconds from frame to frame of a clip (about 2 s in the paper)."""
     rate: Literal["linear", "stride"] = "linear"
@@ -42,8 +42,8 @@ class FmriConfig:
     frames: int = 160
     """Frames of a clip (160 in the paper)."""
     short: Literal["refuse", "drop", "pad"] = "refuse"
-    """What becomes of scans that are too short for a clip: an error, left out and counted, or filled with zeros that are marked as
-    not valid."""
+    """What becomes of scans that are too short for a clip: an error, left out and counted, or filled with zeros that are marked
+    as not valid."""
     broken: Literal["refuse", "drop"] = "refuse"
     """What becomes of scans that cannot be read, have other regions, no frame or no value: an error, or left out and counted."""
     scaling: RoiScaling = field(default_factory=RoiScaling)

@@ -6,7 +6,6 @@ section 3.1), for any parcellation: the regions have the order of the scans, cor
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -150,7 +149,7 @@ def write_gradients(path: str | Path, table: Float[np.ndarray, "R m"]) -> None:
     part = path.with_name(f".{path.name}.partial")
     try:
         part.write_text("".join(",".join(map(repr, row)) + "\n" for row in as_rows(table)))
-        os.replace(part, path)
+        part.replace(path)
     except OSError as error:
         part.unlink(missing_ok=True)
         raise DataError(f"cannot write {path}: {error.strerror}") from error
@@ -168,10 +167,8 @@ def read_gradients(path: str | Path, rois: int | None = None) -> Float[np.ndarra
     """
     path = Path(path)
     try:
-        if path.suffix.lower() == ".npy":
-            table = np.load(path, allow_pickle=False)
-        else:
-            table = np.loadtxt(path, delimiter=",", ndmin=2)
+        binary = path.suffix.lower() == ".npy"
+        table = np.load(path, allow_pickle=False) if binary else np.loadtxt(path, delimiter=",", ndmin=2)
     except (OSError, ValueError, EOFError) as error:
         raise DataError(f"cannot read gradients from {path}: {error}") from error
     if table.ndim != 2 or table.dtype.kind not in "fiu" or not np.isfinite(table).all() or not table.size:

@@ -22,9 +22,9 @@ class RoiScaling:
 
     kind: ScalingKind = "zscore"
     """``zscore``: each region of each scan has mean 0 and deviation 1. ``scan``: the scan as a whole has (the official script for
-    HCP-Aging). ``robust``: each region less its median over the interquartile range, over all frames of all scans. ``robust-mean``:
-    the same over the mean of each scan, the official way; what is left is mostly the constant offset of each region of a scan.
-    ``none``: as stored."""
+    HCP-Aging). ``robust``: each region less its median, divided by its interquartile range, over all frames of all scans.
+    ``robust-mean``: the same over the means of the scans, the official way; what is left is mostly a constant offset of each
+    region of a scan. ``none``: as stored."""
     centre: tuple[float, ...] | None = None
     """Median of each region, for the robust kinds."""
     spread: tuple[float, ...] | None = None

@@ -77,8 +77,8 @@ class SubjectTable:
 def read_subjects(path: str | Path, scans: Sequence[str]) -> SubjectTable:
     """The table of a .csv or .tsv file with a header, matched to scans.
 
-    A scan belongs to the line whose subject or file name is its name, its BIDS subject (``sub-01_task-rest...``), its beginning up
-    to an underscore, or a number in it; ``sub-`` and leading zeros do not count.
+    A scan belongs to the line whose subject or file name is its name, its BIDS subject (``sub-01_task-rest...``), its beginning
+    up to an underscore, or a number in it; ``sub-`` and leading zeros do not count.
 
     Args:
         path: the file.

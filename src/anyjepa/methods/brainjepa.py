@@ -67,8 +67,8 @@ class BrainJEPAConfig:
     mlp_ratio: float = 4.0
     """Hidden width of the MLPs of the encoder over the width (4 in the paper)."""
     gradients: tuple[tuple[float, ...], ...] | None = None
-    """Coordinates of the regions, one row of m numbers each, in the order of the data (30 in the paper; 3 are worse, table 7), from
-    :func:`anyjepa.data.gradients.diffusion_gradients`. They stand in the config, so that a checkpoint is complete."""
+    """Coordinates of the regions, a row of m numbers each, in the order of the data (m = 30 in the paper; 3 are worse, table 7), as
+    :func:`anyjepa.data.gradients.diffusion_gradients` makes them. They stand here so that a checkpoint is complete."""
     positions: Literal["gradient", "index"] | None = None
     """What places a region: its gradients, or the sin-cos of its number (the ablation 'origin'); None: gradients where they are
     given."""
@@ -283,27 +283,28 @@ class BrainJEPA(IJEPA):
         *,
         encoder: str = "target",
         layer: int = -1,
-        valid: Bool[Tensor, "B t"] | None = None,
+        valid: Bool[Tensor, "B T"] | None = None,
     ) -> Representation:
         """Representation of whole clips (B, 1, R, T) by the ``"target"`` (default) or the ``"context"`` encoder.
 
         Args:
             x: clips.
             encoder, layer: which encoder, and which of its blocks.
-            valid: False where a time patch (T / patch_size of them) is padding: nobody attends to it, and it is not in the mean.
+            valid: False where a frame is padding: nobody attends to a patch with such a frame, and it is not in the mean.
         """
         if valid is None:
             return super().encode(x, encoder=encoder, layer=layer)
         if encoder not in ("target", "context"):
             raise ConfigError(f"unknown encoder '{encoder}': {nearest(encoder, ('target', 'context'))}")
-        if tuple(valid.shape) != (len(x), self.layout.grid[1]):
+        if valid.shape != (len(x), x.shape[-1]):
+            raise ConfigError(f"valid must be (B, T) = {(len(x), x.shape[-1])}, got {tuple(valid.shape)}")
+        patches = valid.unflatten(1, (-1, self.config.patch_size)).all(2)
+        if not patches.any(1).all():
             raise ConfigError(
-                f"valid must be (B, times) = {(len(x), self.layout.grid[1])}, got {tuple(valid.shape)}"
+                f"a clip without {self.config.patch_size} valid frames in a patch has no representation"
             )
-        if not valid.any(1).all():
-            raise ConfigError("a clip without one valid time patch has no representation")
         module = self.target_encoder if encoder == "target" else self.context_encoder
-        tokens_valid = valid.repeat(1, self.layout.grid[0])
+        tokens_valid = patches.repeat(1, self.layout.grid[0])
         tokens = module(self.context_encoder.tokenizer.cut(x), valid=tokens_valid, layer=layer)
         weight = tokens_valid.unsqueeze(-1).to(tokens.dtype)
         pooled = (tokens * weight).sum(1) / weight.sum(1)
