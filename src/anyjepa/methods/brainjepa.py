@@ -67,7 +67,7 @@ class BrainJEPAConfig:
     mlp_ratio: float = 4.0
     """Hidden width of the MLPs of the encoder over the width (4 in the paper)."""
     gradients: tuple[tuple[float, ...], ...] | None = None
-    """Coordinates of the regions, a row of m numbers each, in the order of the data (m = 30 in the paper; 3 are worse, table 7), as
+    """Coordinates of the regions, a row of m numbers each, in the order of the data (30 in the paper; 3 are worse, table 7), as
     :func:`anyjepa.data.gradients.diffusion_gradients` makes them. They stand here so that a checkpoint is complete."""
     positions: Literal["gradient", "index"] | None = None
     """What places a region: its gradients, or the sin-cos of its number (the ablation 'origin'); None: gradients where they are
