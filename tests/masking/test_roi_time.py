@@ -44,8 +44,8 @@ def test_masks_are_valid_on_any_grid(rois, times, step, batch, kind):
         context = row if masks.context_valid is None else row[masks.context_valid[b]]
         targets = masks.targets[b, 0]
         assert len(context) >= 1 and (context[1:] > context[:-1]).all()
-        assert 0 <= int(context[0]) and int(context[-1]) < layout.tokens
-        assert 0 <= int(targets.min()) and int(targets.max()) < layout.tokens
+        assert int(context[0]) >= 0 and int(context[-1]) < layout.tokens
+        assert int(targets.min()) >= 0 and int(targets.max()) < layout.tokens
         assert not set(context.tolist()) & set(targets.tolist())
         if kind[0] == "fixed":
             assert (targets[1:] > targets[:-1]).all(), "a token counts once, in order"
@@ -108,8 +108,8 @@ def test_official_mean_lengths(official):
     targets = [m.targets.shape[2] for m in official]
     assert np.mean(context) == pytest.approx(826, rel=0.04)
     assert np.mean(targets) == pytest.approx(853, rel=0.06)
-    assert 560 <= min(context) and max(context) <= 1400
-    assert 380 <= min(targets) and max(targets) <= 1550
+    assert min(context) >= 560 and max(context) <= 1400
+    assert min(targets) >= 380 and max(targets) <= 1550
 
 
 def test_official_shares_of_the_times(official):
