@@ -281,6 +281,12 @@ def test_images_with_an_atlas(brain):
     assert len(source) == 2 and source.rois == 3 and source.roi_names == ("3", "7", "20")
     assert source.tr(0) == pytest.approx(0.8) and source.subjects == ("sub-1", "sub-2")
     np.testing.assert_allclose(source.read(1), np.array([3, 7, 20])[:, None] + wave, atol=1e-4)
+    source.write(folder / "series.npz")
+    again = FmriSource.open(folder / "series.npz", FmriConfig(frames=4))
+    assert again.subjects == source.subjects and not list(folder.glob(".*"))
+    np.testing.assert_array_equal(again.read(1), source.read(1))
+    with pytest.raises(DataError, match="cannot write"):
+        source.write(folder / "no" / "series.npz")
 
 
 def test_a_region_outside_of_the_image_is_missing_and_not_left_out(brain):
@@ -312,9 +318,9 @@ def test_images_that_cannot_be_used(brain):
     with pytest.raises(DataError, match="cannot read"):
         FmriSource.open(folder, FmriConfig(frames=4), atlas=atlas)
     file.unlink()
-    away = nibabel.Nifti1Image(
-        np.ones((4, 4, 4), np.int16), np.diag([2.0, 2, 2, 1]) + 1e4 * np.eye(4)[:, [3]] @ [[0, 0, 0, 1]]
-    )
+    elsewhere = np.diag([2.0, 2, 2, 1])
+    elsewhere[:3, 3] = 1e4
+    away = nibabel.Nifti1Image(np.ones((4, 4, 4), np.int16), elsewhere)
     nibabel.save(away, atlas)
     with pytest.raises(DataError, match="do not overlap"):
         FmriSource.open(folder, FmriConfig(frames=4), atlas=atlas)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -246,6 +246,31 @@ class FmriSource:
         clips = [self.clip(i, float(u))[0] for i, u in zip(indices.tolist(), starts, strict=True)]
         return torch.stack(clips).unsqueeze(1)
 
+    def write(self, path: str | Path) -> None:
+        """All scans as stored in one ``.npz`` (an array (T, R) for each, under its name), whole or not at all.
+
+        Images are averaged over the atlas whenever they are read: before training write them once and open the result.
+
+        Raises:
+            DataError: it cannot be written, or two scans have one name.
+        """
+        path = Path(path)
+        names = [scan.name for scan in self._scans]
+        if len(set(names)) < len(names):
+            raise DataError("scans of the same name cannot be written to one file: rename their files")
+        part = path.with_name(f".{path.name}.partial.npz")
+        try:
+            with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
+                for i, name in enumerate(names):
+                    with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                        np.lib.format.write_array(
+                            file, np.ascontiguousarray(self.read(i).T), allow_pickle=False
+                        )
+            part.replace(path)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise DataError(f"cannot write {path}: {error.strerror}") from error
+
     def with_scaling(self, scaling: RoiScaling) -> FmriSource:
         """The same scans under another scaling, as :func:`~anyjepa.data.roi_scaling.fit_scaling` makes it."""
         config = replace(self.config, scaling=scaling)
@@ -406,17 +431,12 @@ def _ratio(tr: float | None, config: FmriConfig) -> float:
     return 1.0 if tr is None else config.target_tr / tr
 
 
-@lru_cache(maxsize=1)
-def _image(path: Path, atlas: Path) -> Read:
-    image = read_image(path, atlas)
-    return Read(image.values, tuple(map(str, image.labels)), image.tr)
-
-
 def _load(where: Series | Path, config: FmriConfig, atlas: Path | None) -> Read:
     if isinstance(where, Series):
         return read_series(where, roi_first=config.roi_first)
     assert atlas is not None
-    return _image(where, atlas)
+    image = read_image(where, atlas)
+    return Read(image.values, tuple(map(str, image.labels)), image.tr)
 
 
 def _stem(path: Path) -> str:
