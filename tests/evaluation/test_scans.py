@@ -58,6 +58,15 @@ def test_folds_spread_labels_and_sites():
     assert max(spread) - min(spread) < 12
 
 
+def test_strata_too_fine_to_spread_give_way_to_coarser_ones():
+    subjects, sites = [f"s{i}" for i in range(8)], list("ABABABAB")
+    ages = np.arange(8.0)
+    fold = subject_folds(subjects, ages, sites, parts=2)
+    # Each quarter of the ages is in both folds.
+    assert sorted(fold[:2].tolist()) == sorted(fold[6:].tolist()) == [0, 1]
+    assert set(subject_folds(subjects, ages, sites, parts=8).tolist()) == set(range(8))
+
+
 def test_too_few_subjects_or_sites():
     with pytest.raises(DataError, match="3 subjects cannot be split into 5 folds"):
         subject_folds(["a", "b", "c", "c", "a"], parts=5)

@@ -95,11 +95,14 @@ def subject_folds(
         raise DataError(
             f"{len(np.unique(people))} subjects cannot be split into {parts} folds: use 2 to that many"
         )
-    strata = np.zeros(len(people), dtype=np.int64)
+    # Finest first: strata none of which reaches into every fold are too fine to be spread.
+    strata, finer = np.zeros(len(people), dtype=np.int64), [np.zeros(len(people), dtype=np.int64)]
     for values in (None if labels is None else _binned(labels), sites):
         if values is not None:
             codes = np.unique(np.asarray([str(v) for v in values]), return_inverse=True)[1]
             strata = np.unique(strata * (codes.max() + 1) + codes, return_inverse=True)[1]
+            finer.insert(0, strata)
+    strata = next(s for s in finer if np.bincount(s).max() >= parts)
     draw = derive_seed(seed, "evaluation/subjects") % 2**32
     fold = np.empty(len(people), dtype=np.int64)
     split: Any = GroupKFold(parts, shuffle=True, random_state=draw)
