@@ -9,8 +9,10 @@ import torch.nn.functional as F
 from anyjepa import Batch, create
 from anyjepa.contract import Masks
 from anyjepa.errors import ConfigError
+from anyjepa.masking.roi_time import regions
 from anyjepa.methods.brainjepa import BrainJEPA, BrainJEPAConfig
 from anyjepa.nn.roi_time import RoiTimePositions
+from anyjepa.schedules import OptimConfig
 
 ROIS, DIMS = 14, 5
 
@@ -40,8 +42,8 @@ def count(module):
     ],
 )
 def test_parameter_counts_of_the_official_code(size, encoder, encoder_frozen, predictor, predictor_frozen):
+    config = BrainJEPAConfig(size=size, gradients=table(450, 30), target="stopgrad")
     with torch.device("meta"):
-        config = BrainJEPAConfig(size=size, gradients=table(450, 30), target="stopgrad")
         method = create("brainjepa", config)
     assert count(method.context_encoder) == encoder and count(method.predictor) == predictor
     # The frozen half of the positions: 4500 tokens, half of the width.
@@ -124,17 +126,14 @@ def test_expected_loss_at_the_start():
 
 def test_momentum_fixed_and_official():
     steps = 800
-    fixed, official = build(optim=_optim(steps)), build(optim=_optim(steps), ema_stretch=8.0)
+    fixed, official = (
+        build(optim=OptimConfig(steps=steps)),
+        build(optim=OptimConfig(steps=steps), ema_stretch=8.0),
+    )
     for n in (0, 1, 100, 799):
         assert fixed.momentum(n) == pytest.approx(0.996 + 0.004 * n / steps)
         assert official.momentum(n) == pytest.approx(0.996 + 0.004 * n / (8 * steps))
     assert fixed.momentum(steps) == 1.0 and official.momentum(steps) == pytest.approx(0.9965)
-
-
-def _optim(steps):
-    from anyjepa.schedules import OptimConfig
-
-    return OptimConfig(steps=steps)
 
 
 def test_schedules_of_the_paper():
@@ -172,8 +171,6 @@ def test_token_and_region_weighting():
     by_token, by_region = build(distance="l2")(x), build(distance="l2", weighting="region")(x)
     error = (by_token.predicted - by_token.target).square().mean(-1)
     torch.testing.assert_close(by_token.loss, error.mean())
-    from anyjepa.masking.roi_time import regions
-
     kind = regions(by_region.masks, build().layout)
     means = [error[kind == k].mean() for k in kind.unique()]
     assert len(means) == 3
