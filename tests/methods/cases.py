@@ -30,8 +30,32 @@ _HEAD = [
     [-0.03, -0.11, 0.01],
 ]
 """Places of seven electrodes, in metres."""
+_REGIONS = [[0.3 * ((7 * r) % 12 - 5.5), 0.1 * ((5 * r) % 12 - 5.5)] for r in range(12)]
+"""Coordinates of 12 brain regions on two gradients."""
 
 CASES = {
+    "brainjepa": Case(
+        fields=dict(size="nano", **_SMALL, patch_size=4, gradients=_REGIONS, optim={"steps": 20}),
+        shapes=((1, 12, 40), (1, 12, 16), (1, 12, 64)),
+        variants=(
+            {"masks": {"compat": "official"}, "ema_stretch": 8.0},
+            {"masks": {"truncate": "pad"}},
+            {"masker": "multiblock"},
+            {"masker": "random"},
+            {"positions": "index"},
+            {"gradients": None},
+            {"weighting": "region"},
+            {"weighting": "region", "masks": {"truncate": "pad"}, "distance": "l2"},
+            {"init": "xavier"},
+            {"drop_path": 0.5},
+            {"target": "stopgrad"},
+            {"target": "frozen"},
+            {"distance": "cosine"},
+            {"target_norm": False},
+            {"regularizer": {"kind": "vicreg", "level": "both"}, "masks": {"truncate": "pad"}},
+            {"regularizer": {"kind": "sigreg", "on": "target", "slices": 8}, "target": "online"},
+        ),
+    ),
     "ijepa": Case(
         fields=dict(size="nano", **_SMALL, optim={"steps": 20}),
         shapes=((3, 32, 32), (1, 28, 28), (5, 24, 40)),

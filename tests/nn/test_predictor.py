@@ -120,3 +120,22 @@ def test_trainable_parameters() -> None:
     expected = d * p + p + p + depth * (12 * p * p + 13 * p) + 2 * p + p * d + d
     assert sum(x.numel() for x in made.parameters()) == expected
     assert sum(x.numel() for x in made.state_dict().values()) == expected
+
+
+def test_positions_can_be_a_module(predictor: Predictor, context: Tensor) -> None:
+    class Table(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rows = torch.nn.Parameter(sincos_table(GRID, 16))
+
+        def whole(self) -> Tensor:
+            return self.rows
+
+    layout, depth = Layout(GRID), len(predictor.blocks)
+    other = Predictor(layout, dim=12, width=16, depth=depth, heads=2, positions=Table()).eval()
+    other.load_state_dict(predictor.state_dict() | {"positions.rows": sincos_table(GRID, 16)})
+    out = other(context, CONTEXT_INDEX, TARGETS)
+    close(out, predictor(context, CONTEXT_INDEX, TARGETS))
+    out.sum().backward()
+    used = torch.cat((CONTEXT_INDEX.flatten(), TARGETS.flatten())).unique()
+    assert (other.positions.rows.grad[used].abs().sum(1) > 0).all()

@@ -7,6 +7,7 @@ from torch import Tensor
 from anyjepa.contract import Method
 from anyjepa.errors import CheckpointError, ConfigError
 from anyjepa.hub.names import Tensors
+from anyjepa.nn.positions import Positions
 from anyjepa.nn.transformer import Encoder
 from anyjepa.tokenizers.convolutions import ConvTokenizer
 
@@ -46,8 +47,8 @@ def encoder_tensors(
         raise ConfigError(
             f"the {layout} layout has square patches of images, the model has patches of {module.tokenizer.patch}; {ELSEWHERE}"
         )
-    if module.rotary or module.positions.kind not in ("sincos", "learned"):
-        kind = "rotary" if module.rotary else module.positions.kind
+    kind = module.positions.kind if isinstance(module.positions, Positions) else "of its own"
+    if kind not in ("sincos", "learned"):
         raise ConfigError(
             f"the {layout} layout has sincos or learned positions, the model has positions={kind}; {ELSEWHERE}"
         )

@@ -26,6 +26,7 @@ from anyjepa.errors import ConfigError, nearest
 from anyjepa.masking.intervals import IntervalMaskConfig, interval_masks
 from anyjepa.nn.predictor import Predictor
 from anyjepa.nn.transformer import Block, Encoder, initialise
+from anyjepa.objectives.distances import distance
 from anyjepa.objectives.prediction import check_regularizer, prediction_loss
 from anyjepa.objectives.regularizers import RegularizerConfig
 from anyjepa.objectives.targets import TargetRule
@@ -275,7 +276,7 @@ class ECGJEPA(Method):
         context = self.context_encoder(patches, masks.context, valid=masks.context_valid)
         predicted = self.predictor(context, masks.context, masks.targets, valid=masks.context_valid)
         loss, losses = prediction_loss(
-            self.config.distance,
+            distance(self.config.distance),
             self.config.regularizer,
             predicted=predicted,
             target=target,

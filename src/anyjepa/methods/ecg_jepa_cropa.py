@@ -24,6 +24,7 @@ from anyjepa.errors import ConfigError, nearest
 from anyjepa.masking.columns import ColumnMaskConfig, column_masks
 from anyjepa.nn.cross_pattern import CrossPatternEncoder, LeadPredictor
 from anyjepa.nn.transformer import Block, initialise
+from anyjepa.objectives.distances import distance
 from anyjepa.objectives.prediction import check_regularizer, prediction_loss
 from anyjepa.objectives.regularizers import RegularizerConfig
 from anyjepa.objectives.targets import TargetRule
@@ -233,7 +234,7 @@ class Cropa(Method):
         context = self.context_encoder(patches, masks.context)
         predicted = self.predictor(context, masks.context, masks.targets)
         loss, losses = prediction_loss(
-            self.config.distance,
+            distance(self.config.distance),
             self.config.regularizer,
             predicted=predicted,
             target=target.unsqueeze(1),

@@ -14,10 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from anyjepa.contract import Batch, Layout, Masks, Method, Output, Representation
@@ -25,8 +27,9 @@ from anyjepa.errors import ConfigError, nearest
 from anyjepa.masking.multiblock import MultiBlockConfig, multiblock
 from anyjepa.masking.random import RandomMaskConfig, random_masks
 from anyjepa.nn.predictor import Predictor
-from anyjepa.nn.transformer import Block, initialise
+from anyjepa.nn.transformer import Block, Encoder, initialise
 from anyjepa.nn.vit import ViTConfig, build_vit, check_width, fit_vit
+from anyjepa.objectives.distances import distance
 from anyjepa.objectives.prediction import check_regularizer, prediction_loss
 from anyjepa.objectives.regularizers import RegularizerConfig
 from anyjepa.objectives.targets import TargetRule
@@ -121,32 +124,43 @@ class IJEPAConfig(ViTConfig):
 class IJEPA(Method):
     """I-JEPA as a module. See the file header for the equation.
 
+    Methods that are I-JEPA with other tokens, positions, masks or weights of the loss derive from it and replace ``build``,
+    ``initialise``, ``draw_masks`` or ``compare``; they bring a config with the fields that are read here.
+
     Args:
         config: what is None in it is filled in by :meth:`IJEPAConfig.fit`.
     """
 
-    config: IJEPAConfig
+    config: Any  # IJEPAConfig, or that of a derived method
 
-    def __init__(self, config: IJEPAConfig | None = None) -> None:
+    def __init__(self, config: Any = None) -> None:
         super().__init__()
         config = config or IJEPAConfig()
         self.config = config.fit(config.default_shape)
         c: Any = self.config  # Any: nothing is None in a fitted config
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(c.seed)
-            self.context_encoder = build_vit(c)
-            tokenizer = self.context_encoder.tokenizer
-            self.predictor = Predictor(
-                tokenizer.layout,
-                dim=c.dim,
-                width=c.predictor_width,
-                depth=c.predictor_depth,
-                heads=c.predictor_heads,
-            )
-            initialise(self, depth_rescale=c.depth_rescale)
-            tokenizer.initialise(c.patch_std)
+            self.context_encoder, self.predictor = self.build(c)
+            self.initialise(c)
         self.target = TargetRule(self.context_encoder, c.target)
         self.step = 0
+
+    def build(self, c: Any) -> tuple[Encoder, Predictor]:
+        """Encoder and predictor of a fitted config."""
+        encoder = build_vit(c)
+        predictor = Predictor(
+            encoder.tokenizer.layout,
+            dim=c.dim,
+            width=c.predictor_width,
+            depth=c.predictor_depth,
+            heads=c.predictor_heads,
+        )
+        return encoder, predictor
+
+    def initialise(self, c: Any) -> None:
+        """Draw the first weights, before the target encoder is copied."""
+        initialise(self, depth_rescale=c.depth_rescale)
+        self.context_encoder.tokenizer.initialise(c.patch_std)
 
     @property
     def layout(self) -> Layout:
@@ -190,7 +204,7 @@ class IJEPA(Method):
         predicted = self.predictor(context, masks.context, masks.targets, valid=masks.context_valid)
 
         loss, losses = prediction_loss(
-            self.config.distance,
+            partial(self.compare, masks=masks),
             self.config.regularizer,
             predicted=predicted,
             target=target,
@@ -201,10 +215,21 @@ class IJEPA(Method):
         )
         return Output(loss, losses, context, predicted, target.detach(), masks)
 
+    def compare(
+        self, predicted: Float[Tensor, "B M P D"], target: Float[Tensor, "B M P D"], masks: Masks
+    ) -> Float[Tensor, ""]:
+        """Distance of predictions and targets: the mean over every element, as in the code."""
+        return distance(self.config.distance)(predicted, target)
+
     def after_step(self, step: int) -> None:
         """Moves the target encoder: momentum of equation ``m_i = m_0 + i (m_1 - m_0) / horizon``, i = ``step`` from 0."""
         self.step = step + 1
-        self.target.update(self.context_encoder, ema_momentum(*self.config.ema, self.optim, step))
+        self.target.update(self.context_encoder, self.momentum(step))
+
+    def momentum(self, step: int) -> float:
+        """Momentum of the update after step ``step`` = 0, 1, ..."""
+        start, end = self.config.ema
+        return ema_momentum(start, end, self.optim, step)
 
     def rescue(self) -> str | None:
         """Switches on VICReg's terms where no regularizer is at work."""

@@ -46,7 +46,8 @@ def sincos_table(grid: Sequence[int], dim: int, interleaved: bool = False) -> Fl
 
 
 class Positions(nn.Module):
-    """Additive positions of a grid: ``"sincos"`` or ``"interleaved"`` (fixed), ``"learned"``, or ``"none"``.
+    """Additive positions of a grid: ``"sincos"`` or ``"interleaved"`` (fixed), ``"learned"``, or ``"none"``; with ``"rotary"``
+    nothing is added here.
 
     The fixed table is a buffer: it moves with the module but is neither trained nor saved.
     """
@@ -70,7 +71,7 @@ class Positions(nn.Module):
 
     def forward(self, tokens: Float[Tensor, "B K D"], keep: Tensor | None = None) -> Float[Tensor, "B K D"]:
         """Tokens plus their positions; ``keep`` (B, K) names the tokens, None means all of them in order."""
-        if self.kind == "none":
+        if self.kind in ("none", "rotary"):
             return tokens
         return tokens + (self.table if keep is None else self.table[keep])
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
@@ -24,11 +26,12 @@ class Predictor(nn.Module):
         layout: layout of the tokens.
         dim: width of the encoder, input and output.
         width, depth, heads: of the predictor's own blocks.
-        positions: ``"sincos"`` or ``"interleaved"``.
+        positions: ``"sincos"`` or ``"interleaved"``, fixed tables; or a module whose ``whole()`` gives the positions (N, width)
+            of all tokens.
         bias, norm_bias: biases of all linear layers, and of the norms.
     """
 
-    positions: Tensor
+    positions: Tensor | nn.Module
 
     def __init__(
         self,
@@ -40,7 +43,7 @@ class Predictor(nn.Module):
         heads: int,
         mlp_ratio: float = 4.0,
         eps: float = 1e-6,
-        positions: str = "sincos",
+        positions: str | nn.Module = "sincos",
         bias: bool = True,
         norm_bias: bool = True,
     ) -> None:
@@ -48,8 +51,11 @@ class Predictor(nn.Module):
         self.embed = Linear(dim, width, bias=bias)
         self.mask_token = nn.Parameter(torch.empty(1, 1, width))
         nn.init.trunc_normal_(self.mask_token, std=0.02)
-        table = sincos_table(layout.grid, width, interleaved=positions == "interleaved")
-        self.register_buffer("positions", table, persistent=False)
+        if isinstance(positions, nn.Module):
+            self.positions = positions
+        else:
+            table = sincos_table(layout.grid, width, interleaved=positions == "interleaved")
+            self.register_buffer("positions", table, persistent=False)
         self.blocks = nn.ModuleList(
             Block(
                 width,
@@ -82,8 +88,10 @@ class Predictor(nn.Module):
             valid: False where the context is padding.
         """
         b, m, p = targets.shape
-        seen = self.embed(context) + self.positions[context_index]
-        asked = (self.mask_token + self.positions[targets]).flatten(0, 1)
+        positions: Any = self.positions
+        table = positions if isinstance(positions, Tensor) else positions.whole()
+        seen = self.embed(context) + F.embedding(context_index, table)
+        asked = (self.mask_token + F.embedding(targets, table)).flatten(0, 1)
         x = torch.cat((self._per_block(seen, m), asked), dim=1)
         if valid is not None:
             valid = torch.cat((self._per_block(valid, m), valid.new_ones(b * m, p)), dim=1)
@@ -92,16 +100,16 @@ class Predictor(nn.Module):
             # Exact savings: what enters the first block is the same context for all M blocks, and the same token wherever
             # a position is asked for, so each is projected once; nobody reads the context that leaves the last block, so
             # only the asked tokens go through it.
-            qkv = self._first_projection(seen, targets) if i == 0 else None
+            qkv = self._first_projection(seen, targets, table) if i == 0 else None
             x = block(x, valid=valid, qkv=qkv, keep=slice(-p, None) if i == last else None)
         return self.proj(self.norm(x)).unflatten(0, (b, m))
 
-    def _first_projection(self, seen: Tensor, targets: Tensor) -> Tensor:
+    def _first_projection(self, seen: Tensor, targets: Tensor, table: Tensor) -> Tensor:
         block: Block = self.blocks[0]  # type: ignore[assignment]
         attention: Attention = block.attn
         shared = self._per_block(attention.project(block.norm1(seen)), targets.shape[1])
-        table = attention.project(block.norm1(self.mask_token[0] + self.positions))
-        return torch.cat((shared, F.embedding(targets.flatten(0, 1), table)), dim=1)
+        every = attention.project(block.norm1(self.mask_token[0] + table))
+        return torch.cat((shared, F.embedding(targets.flatten(0, 1), every)), dim=1)
 
     @staticmethod
     def _per_block(x: Tensor, m: int) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -112,13 +113,15 @@ class Encoder(nn.Module):
     Args:
         tokenizer: cuts inputs into patches and projects them to ``dim``.
         dim, depth, heads, mlp_ratio: width, number of blocks, attention heads, hidden width of the MLP over ``dim``.
-        positions: ``"sincos"``, ``"interleaved"``, ``"learned"``, ``"rotary"`` or ``"none"``.
+        positions: ``"sincos"``, ``"interleaved"``, ``"learned"``, ``"rotary"`` or ``"none"``; or a module that adds them, called
+            as :class:`~anyjepa.nn.positions.Positions` is.
         registers: learned extra tokens in front of the sequence (arXiv 2309.16588); a class token is one register.
         drop_path: rate of the last block; grows linearly from 0 over depth.
         qkv_bias, bias, norm_bias: biases of the query, key and value projection, of the other linear layers of the blocks,
             and of the norms.
     """
 
+    positions: Any
     cos: Tensor
     sin: Tensor
 
@@ -130,7 +133,7 @@ class Encoder(nn.Module):
         depth: int,
         heads: int,
         mlp_ratio: float = 4.0,
-        positions: str = "sincos",
+        positions: str | nn.Module = "sincos",
         registers: int = 0,
         drop_path: float = 0.0,
         eps: float = 1e-6,
@@ -141,7 +144,9 @@ class Encoder(nn.Module):
         super().__init__()
         grid = tokenizer.layout.grid
         self.tokenizer = tokenizer
-        self.positions = Positions(grid, dim, "none" if positions == "rotary" else positions)
+        if isinstance(positions, str):
+            positions = Positions(grid, dim, positions)
+        self.positions = positions
         # Not zeros: equal registers would get equal gradients and stay equal.
         self.registers = nn.Parameter(0.02 * torch.randn(registers, dim)) if registers else None
         rates = [drop_path * i / max(1, depth - 1) for i in range(depth)]
@@ -159,7 +164,7 @@ class Encoder(nn.Module):
             for rate in rates
         )
         self.norm = nn.LayerNorm(dim, eps=eps, bias=norm_bias)
-        self.rotary = positions == "rotary"
+        self.rotary = isinstance(positions, Positions) and positions.kind == "rotary"
         if self.rotary:
             cos, sin = self._rotary_table(grid)
             self.register_buffer("cos", cos, persistent=False)
@@ -217,19 +222,20 @@ class Encoder(nn.Module):
         patch = self.tokenizer.patch
         layout = patch_layout(size, patch)
         old = self.tokenizer.layout.grid
-        if self.positions.kind == "learned" and layout.grid != old:
+        computed = isinstance(self.positions, Positions) and self.positions.kind != "learned"
+        if not computed and layout.grid != old:
             kept = tuple(g * p for g, p in zip(old, patch, strict=True))
             raise ConfigError(
                 f"the positions are learned for inputs of {kept}, they cannot be computed for {tuple(size)}"
             )
         copied = copy.deepcopy(self)
         copied.tokenizer.size, copied.tokenizer.layout = tuple(size), layout
-        table = copied.positions.table
-        if copied.positions.kind != "learned":
+        if computed:
+            table = copied.positions.table
             fresh = Positions(layout.grid, table.shape[1], copied.positions.kind).table
             copied.positions.table = fresh.to(table)
         if self.rotary:
-            copied.cos, copied.sin = (angles.to(table) for angles in self._rotary_table(layout.grid))
+            copied.cos, copied.sin = (angles.to(self.cos) for angles in self._rotary_table(layout.grid))
         return copied
 
     def _rotary_table(self, grid: Sequence[int]) -> Rotary:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from anyjepa.errors import ConfigError
-from anyjepa.objectives.distances import distance
 from anyjepa.objectives.regularizers import RegularizerConfig, regularize
 
 
@@ -20,7 +21,7 @@ def check_regularizer(regularizer: RegularizerConfig, target: str) -> None:
 
 
 def prediction_loss(
-    name: str,
+    measure: Callable[[Tensor, Tensor], Tensor],
     regularizer: RegularizerConfig,
     *,
     predicted: Float[Tensor, "B M P E"],
@@ -33,14 +34,14 @@ def prediction_loss(
     """The loss and its named parts, detached: ``prediction``, and ``regularizer`` without its weight if there is one.
 
     Args:
-        name: of the distance.
+        measure: distance of predictions and targets, both (B, M, P, E) float32, as a scalar.
         regularizer: which one, how strong, and on which of the three.
         predicted, target: predictions and what they should be, of all target blocks.
         context: representations of the context.
         valid: False where the context is padding.
         seed, step: name the random directions of a regularizer.
     """
-    prediction = distance(name)(predicted.float(), target.float())
+    prediction = measure(predicted.float(), target.float())
     losses = {"prediction": prediction.detach()}
     tokens = {"context": context, "target": target.flatten(1, 2), "prediction": predicted.flatten(1, 2)}
     term = regularize(

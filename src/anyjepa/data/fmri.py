@@ -1,0 +1,208 @@
+"""Resting-state fMRI as numbered scans: series of brain regions with subject, site, age, sex and diagnosis, and clips of them."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from anyjepa.data.fmri_config import FmriConfig, FmriReport
+from anyjepa.data.fmri_look import Scan, find_scans, frame_ratio, load_scan, look
+from anyjepa.data.roi_scaling import RoiScaling, take_clip
+from anyjepa.data.subjects import SubjectTable, read_subjects, subject_of
+from anyjepa.errors import DataError
+from anyjepa.randomness import uniform
+
+__all__ = ["FmriConfig", "FmriReport", "FmriSource"]
+
+
+class FmriSource:
+    """A numbered list of scans. Made by :meth:`open`; it survives pickling to workers.
+
+    Attributes:
+        config: how they are read.
+        report: what was found.
+        rois: regions R of every scan.
+        roi_names: names of the regions where the files have them.
+        table: the subjects, where a table was given.
+    """
+
+    def __init__(
+        self,
+        scans: Sequence[Scan],
+        config: FmriConfig,
+        report: FmriReport,
+        roi_names: tuple[str, ...] | None,
+        table: SubjectTable | None,
+        atlas: Path | None,
+    ) -> None:
+        self._scans, self.config, self.report = list(scans), config, report
+        self.rois, self.roi_names, self.table, self._atlas = report.rois, roi_names, table, atlas
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        config: FmriConfig | None = None,
+        *,
+        table: str | Path | None = None,
+        atlas: str | Path | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> FmriSource:
+        """The scans of a file or folder; each is read once, to find what is wrong before training does.
+
+        Args:
+            path: a file of series (``.npz`` with one array (T, R) per scan, ``.npy``, ``.csv``, ``.tsv``, ``.1D``, ``.txt``), a
+                folder of such files at any nesting, a 4-D NIfTI image or a folder of them.
+            config: how to read them.
+            table: .csv or .tsv with a line per subject; see :func:`~anyjepa.data.subjects.read_subjects`.
+            atlas: 3-D image of labels, for NIfTI images.
+            progress: called with (scans read, scans in all).
+
+        Raises:
+            DataError: there are no scans, or some are broken or too short and the config refuses that.
+        """
+        config, place = config or FmriConfig(), Path(path).expanduser()
+        found = find_scans(place, None if atlas is None else Path(atlas))
+        lines = None if table is None else read_subjects(table, [name for name, _ in found])
+        seen = look(found, config, lines, None if atlas is None else Path(atlas), progress)
+        if lines is not None:
+            lines = replace(lines, lines=lines.lines[seen.kept])
+        report = FmriReport(
+            scans=len(seen.scans),
+            subjects=0,
+            sites=0,
+            rois=seen.rois,
+            frames=(min(s.frames for s in seen.scans), max(s.frames for s in seen.scans)),
+            tr=tuple(sorted({s.tr for s in seen.scans}, key=lambda t: t or 0.0)),
+            flat=seen.flat,
+            missing=seen.missing,
+            short=seen.short,
+            broken=tuple(seen.broken),
+            unmatched=0 if lines is None else int((lines.lines < 0).sum()),
+        )
+        opened = cls(seen.scans, config, report, seen.names, lines, None if atlas is None else Path(atlas))
+        known = {site for site in opened.sites if site is not None}
+        opened.report = replace(report, subjects=len(set(opened.subjects)), sites=len(known))
+        return opened
+
+    def __len__(self) -> int:
+        return len(self._scans)
+
+    def identity(self, i: int) -> str:
+        """Name of scan ``i``."""
+        return self._scans[i].name
+
+    def tr(self, i: int) -> float | None:
+        """Seconds from frame to frame of scan ``i`` as stored; None when unknown."""
+        return self._scans[i].tr
+
+    def frames(self, i: int) -> int:
+        """Frames of scan ``i`` as stored."""
+        return self._scans[i].frames
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """Subject of each scan: from the table, else from its name."""
+        names = [subject_of(scan.name) for scan in self._scans]
+        if self.table is None or self.table.name_of("subject") is None:
+            return tuple(names)
+        return tuple(
+            name if known is None else known
+            for name, known in zip(names, self.table.values("subject"), strict=True)
+        )
+
+    @property
+    def sites(self) -> tuple[str | None, ...]:
+        """Site of each scan; None where unknown."""
+        if self.table is None or self.table.name_of("site") is None:
+            return (None,) * len(self)
+        return tuple(self.table.values("site"))
+
+    def numbers(self, column: str) -> Float[np.ndarray, "N"]:
+        """A column of the table for each scan as numbers, NaN where missing: ``"age"``; raises DataError without it."""
+        return self._known().numbers(column)
+
+    def classes(self, column: str) -> tuple[Int[np.ndarray, "N"], tuple[str, ...]]:
+        """A column of the table as classes, -1 where missing, and their names: ``"sex"``, ``"diagnosis"``."""
+        return self._known().classes(column)
+
+    def read(self, i: int) -> Float[np.ndarray, "R T"]:
+        """Scan ``i`` as stored, NaN where values are missing; raises DataError when it cannot be read any more."""
+        return load_scan(self._scans[i].where, self.config, self._atlas).values
+
+    def scans(self, indices: Sequence[int] | np.ndarray | None = None) -> Iterator[Float[np.ndarray, "R T"]]:
+        """Scans as stored, one after the other; None: all."""
+        for i in range(len(self)) if indices is None else indices:
+            yield self.read(int(i))
+
+    def clip(self, i: int, u: float = 0.5) -> tuple[Float[Tensor, "R n"], Bool[Tensor, "n"]]:
+        """A scaled clip of scan ``i``, and which of its frames are not padding.
+
+        Args:
+            i: the scan.
+            u: where the clip begins, from 0 (as early as can be) to 1 (as late); the middle unless told.
+        """
+        scan = self._scans[i]
+        ratio = frame_ratio(scan.tr, self.config)
+        scaled = self.config.scaling.apply(self.read(i))
+        values, valid = take_clip(scaled, ratio, self.config.frames, u, how=self.config.rate)
+        return torch.from_numpy(values), torch.from_numpy(valid)
+
+    def batch(
+        self, indices: Int[Tensor, "B"], *, seed: int = 0, step: int = 0, random: bool = True
+    ) -> Float[Tensor, "B 1 R n"]:
+        """Clips of some scans, as a method takes them.
+
+        Args:
+            indices: the scans.
+            seed: seed of the run.
+            step: optimizer step; with the seed and the number of a scan it decides where its clip begins.
+            random: else the middle of each scan is taken, as it should be to evaluate.
+        """
+        starts = (
+            uniform(seed, "fmri/clip", step, indices.numpy(), 1)[:, 0] if random else [0.5] * len(indices)
+        )
+        clips = [self.clip(i, float(u))[0] for i, u in zip(indices.tolist(), starts, strict=True)]
+        return torch.stack(clips).unsqueeze(1)
+
+    def write(self, path: str | Path) -> None:
+        """All scans as stored in one ``.npz`` (an array (T, R) for each, under its name), whole or not at all.
+
+        Images are averaged over the atlas whenever they are read: before training write them once and open the result.
+
+        Raises:
+            DataError: it cannot be written, or two scans have one name.
+        """
+        path = Path(path)
+        names = [scan.name for scan in self._scans]
+        if len(set(names)) < len(names):
+            raise DataError("scans of the same name cannot be written to one file: rename their files")
+        part = path.with_name(f".{path.name}.partial.npz")
+        try:
+            with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
+                for i, name in enumerate(names):
+                    with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                        np.lib.format.write_array(
+                            file, np.ascontiguousarray(self.read(i).T), allow_pickle=False
+                        )
+            part.replace(path)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise DataError(f"cannot write {path}: {error.strerror}") from error
+
+    def with_scaling(self, scaling: RoiScaling) -> FmriSource:
+        """The same scans under another scaling, as :func:`~anyjepa.data.roi_scaling.fit_scaling` makes it."""
+        config = replace(self.config, scaling=scaling)
+        return FmriSource(self._scans, config, self.report, self.roi_names, self.table, self._atlas)
+
+    def _known(self) -> SubjectTable:
+        if self.table is None:
+            raise DataError("labels need the table of the subjects: open the scans with table=FILE")
+        return self.table

@@ -1,0 +1,89 @@
+"""How brain scans are read, and what was found in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from anyjepa.data.roi_scaling import RoiScaling
+from anyjepa.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class FmriConfig:
+    """How scans are read and cut into clips. Defaults: Brain-JEPA (arXiv 2409.19407), repaired where its code slips."""
+
+    rois: int | None = None
+    """Regions of every scan; None: those of most scans."""
+    roi_first: bool = False
+    """Rows of the stored tables are regions. Else they are frames, as in the files of the field."""
+    tr: float | None = None
+    """Seconds from frame to frame of all scans; None: from the table (column ``tr``), the file beside a scan, or its header;
+    where nothing says it, scans are taken at their own rate."""
+    target_tr: float = 2.0
+    """Seconds from frame to frame of a clip (about 2 s in the paper)."""
+    rate: Literal["linear", "stride"] = "linear"
+    """How a scan comes to ``target_tr``: by interpolation at the exact rate, or by every so many-th frame, the nearest whole
+    number (official: every third of the UK Biobank's)."""
+    frames: int = 160
+    """Frames of a clip (160 in the paper)."""
+    short: Literal["refuse", "drop", "pad"] = "refuse"
+    """What becomes of scans that are too short for a clip: an error, left out and counted, or filled with zeros that are marked
+    as not valid."""
+    broken: Literal["refuse", "drop"] = "refuse"
+    """What becomes of scans that cannot be read, have other regions, no frame or no value: an error, or left out and counted."""
+    scaling: RoiScaling = field(default_factory=RoiScaling)
+    """Scale of the values; the default needs no statistics and leaves no constant offset, which can make pretraining collapse."""
+
+    def __post_init__(self) -> None:
+        for name in ("rois", "tr", "target_tr", "frames"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ConfigError(f"{name} must be above 0, got {value}")
+
+
+@dataclass(frozen=True)
+class FmriReport:
+    """What was found in the scans, and what was done about it. ``str()`` of it is for people."""
+
+    scans: int
+    """Scans that are used."""
+    subjects: int
+    """Different subjects."""
+    sites: int
+    """Different sites; 0: unknown."""
+    rois: int
+    """Regions of each scan."""
+    frames: tuple[int, int]
+    """Fewest and most frames as stored."""
+    tr: tuple[float | None, ...]
+    """Different repetition times, seconds; None: unknown."""
+    flat: int
+    """Regions of single scans that do not vary: they are set to 0."""
+    missing: int
+    """Regions of single scans with at least one missing value: those values are set to 0."""
+    short: int
+    """Scans too short for a clip: left out, or padded."""
+    broken: tuple[str, ...]
+    """What was wrong with each scan that was left out."""
+    unmatched: int
+    """Scans that are not in the table."""
+
+    def __str__(self) -> str:
+        trs = ", ".join("unknown" if t is None else f"{t:g} s" for t in self.tr)
+        lines = [
+            f"{self.scans} scans of {self.subjects} subjects"
+            + (f" from {self.sites} sites" if self.sites else "")
+            + f": {self.rois} regions, {self.frames[0]} to {self.frames[1]} frames, TR {trs}"
+        ]
+        for count, what in (
+            (self.flat, "regions of single scans do not vary and are 0"),
+            (self.missing, "regions of single scans miss values, which are 0"),
+            (self.short, "scans are too short for a clip"),
+            (self.unmatched, "scans are not in the table"),
+        ):
+            if count:
+                lines.append(f"{count} {what}")
+        if self.broken:
+            lines.append(f"{len(self.broken)} scans were left out; the first: {self.broken[0]}")
+        return "\n".join(lines)
