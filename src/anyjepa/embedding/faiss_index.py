@@ -60,7 +60,7 @@ def _load(faiss: Any, stored: Embeddings) -> Any:
     try:
         if json.loads(note.read_text()) != _stamp(stored):
             return None
-        index = faiss.downcast_index(faiss.read_index(str(file)))
+        index = faiss.read_index(str(file))
     except (OSError, ValueError, RuntimeError):
         return None
     fits = (getattr(index, "ntotal", None), getattr(index, "d", None)) == (len(stored), stored.width)

@@ -51,4 +51,4 @@ def test_a_class_without_labels_is_never_the_answer():
     labels = (x[:, 0] > 3).astype(np.int64)
     target = Target.of(np.array([0, 1, 2]))
     layer = started(x, labels, target)
-    assert float(layer.bias[2]) == UNSEEN and not layer.weight[2].any()
+    assert layer.bias[2].item() == UNSEEN and not layer.weight[2].any()
