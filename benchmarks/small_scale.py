@@ -275,7 +275,7 @@ def ablation(records: list[dict[str, Any]]) -> str:
     """Markdown: each run with a tag beside the plain run of the same setting, number of samples and seed."""
     lines = ["| setting | change | linear | kNN | linear, change | doctor |", "|" + "---|" * 6]
     done: set[str] = set()
-    for one in (record for record in records if record["tag"]):
+    for one in sorted((r for r in records if r["tag"]), key=lambda r: r["setting"]):
         (base,) = (
             r
             for r in records
