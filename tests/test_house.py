@@ -102,6 +102,12 @@ def test_files_are_short():
     assert statistics.median(n for f, n in lengths.items() if not f.endswith("__init__.py")) < 200
 
 
+def test_names_of_test_files_are_unique():
+    """Pytest imports them all under their bare names."""
+    names = [file.name for file in (ROOT / "tests").rglob("test_*.py")]
+    assert len(names) == len(set(names))
+
+
 @pytest.mark.parametrize("name", sorted(MAY_NOT_KNOW))
 def test_rooms_know_only_what_is_below_them(name):
     assert not rooms().get(name, set()) & MAY_NOT_KNOW[name]
