@@ -14,7 +14,6 @@ import argparse
 import io
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -89,26 +88,27 @@ def main() -> None:
     )
     root = Path(os.environ.get("ANYJEPA_DATA") or Path(__file__).parents[1] / "../shared/data")
     parser.add_argument("--data", type=Path, default=root / "image-cifar10" / "train.parquet")
-    parser.add_argument("--images", type=int, default=10_000, help="images of the rate, over all pairs")
-    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--images", type=int, default=10_000, help="images of a pair")
+    parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--peak", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.peak:
         run, folder = options.peak
         embed(run, folder, Path(folder).with_suffix(".parquet"))
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        # Not getrusage: its maximum is that of the parent where the parent was larger.
+        status = Path("/proc/self/status").read_text()
+        print(int(status.split("VmHWM:")[1].split()[0]) / 1024)
         return
     if not options.data.is_file():
         sys.exit(f"{options.data} does not exist: name a Parquet file of images with --data")
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
-        run, images = make_run(place / "run"), encoded_images(options.data, 10_000)
+        run, images = make_run(place / "run"), encoded_images(options.data, max(10_000, options.images))
         pairs = []
-        each = options.images // options.pairs
         for i in range(options.pairs):
             table = place / f"{i}.parquet"
-            pq.write_table(pa.table({"image": images[i * each : (i + 1) * each]}), table)
+            pq.write_table(pa.table({"image": images[: options.images]}), table)
             works = {
                 "bare": lambda t=table: bare_loop(run, t),
                 "embed": lambda t=table: embed(run, t, t.with_suffix(".out.parquet"), batch_size=BATCH),
@@ -130,7 +130,7 @@ def main() -> None:
     result = {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "hardware": f"x86-64, {os.cpu_count()} cores, torch {torch.__version__.split('+')[0]} CPU, one thread of torch",
-        "images_per_pair": each,
+        "images_per_pair": options.images,
         "batch_size": BATCH,
         "pairs": pairs,
         "rate_over_bare_wall": median(p["bare"]["wall"] / p["embed"]["wall"] for p in pairs),

@@ -23,6 +23,7 @@ from anyjepa.embedding.stored import read_plan
 from anyjepa.errors import ConfigError, DataError
 from anyjepa.evaluation import Reader
 from anyjepa.normalisation import constants
+from anyjepa.training.allocator import return_large_blocks
 
 PART_BYTES = 1 << 25
 PART_SECONDS = 30.0
@@ -147,6 +148,7 @@ def _embed(
     overwrite: bool,
     progress: Callable[[int, int], None],
 ) -> Embedded:
+    return_large_blocks()
     folder = out.with_name(f"{out.name}.parts")
     if overwrite:
         for file in (out, broken_beside(out), *([ids_beside(out)] if out.suffix == ".npy" else [])):

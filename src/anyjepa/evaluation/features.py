@@ -19,6 +19,7 @@ from anyjepa.errors import ConfigError, DataError, nearest
 from anyjepa.evaluation.tokens import TokenStore
 from anyjepa.randomness import derive_seed
 from anyjepa.registry import create
+from anyjepa.training.allocator import return_large_blocks
 
 Reader = Callable[[Tensor], Tensor]
 """Normalised images (B, C, H, W) to vectors (B, F)."""
@@ -155,6 +156,7 @@ def extract(
     """
     if batch_size < 1:
         raise ConfigError(f"batch_size must be at least 1, got {batch_size}")
+    return_large_blocks()
     parts: dict[str, list[np.ndarray]] = {name: [] for name in readers}
     labels: list[np.ndarray] = []
     index: list[np.ndarray] = []
