@@ -62,5 +62,6 @@ def run(rest: list[str]) -> int:
     result = pretrain(RunConfig.from_mapping(values), overwrite=overwrite)
     if result.finished:
         print(f"finished {result.steps} steps; the run is in {result.run}")
-        print(f"next: anyjepa probe {result.run} --data LABELLED [--test HELD_OUT]")
+        print(f"next: anyjepa report {result.run}                                   look at it")
+        print(f"      anyjepa probe {result.run} --data LABELLED [--test HELD_OUT]    what was learned")
     return 0 if result.finished else 1
