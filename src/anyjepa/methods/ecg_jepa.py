@@ -27,7 +27,7 @@ from anyjepa.masking.intervals import IntervalMaskConfig, interval_masks
 from anyjepa.nn.predictor import Predictor
 from anyjepa.nn.transformer import Block, Encoder, initialise
 from anyjepa.objectives.distances import distance
-from anyjepa.objectives.prediction import check_regularizer, prediction_loss
+from anyjepa.objectives.prediction import check_regularizer, prediction_loss, rescued
 from anyjepa.objectives.regularizers import RegularizerConfig
 from anyjepa.objectives.targets import TargetRule
 from anyjepa.registry import register
@@ -41,9 +41,6 @@ SIZES: dict[str, dict[str, Any]] = {
     "small": dict(dim=384, depth=8, heads=6, predictor_width=192, predictor_depth=8, predictor_heads=6),
     "base": dict(dim=768, depth=12, heads=12, predictor_width=384, predictor_depth=12, predictor_heads=12),
 }
-
-RESCUE = RegularizerConfig(kind="vicreg", weight=1.0, level="both")
-"""What is switched on in a collapse."""
 
 
 @dataclass(frozen=True)
@@ -298,12 +295,8 @@ class ECGJEPA(Method):
 
     def rescue(self) -> str | None:
         """Switches on VICReg's terms where no regularizer is at work."""
-        if self.config.regularizer.kind != "none":
-            return None
-        self.config = replace(self.config, regularizer=RESCUE)
-        return (
-            f"switched on model.regularizer: kind={RESCUE.kind}, level={RESCUE.level}, weight={RESCUE.weight}"
-        )
+        self.config, told = rescued(self.config)
+        return told
 
     def encode(self, x: Tensor, *, encoder: str = "target", layer: int = -1) -> Representation:
         """Representation of recordings (B, C, T), T the training length or less in whole patches; registers left out.

@@ -25,7 +25,7 @@ from anyjepa.masking.columns import ColumnMaskConfig, column_masks
 from anyjepa.nn.cross_pattern import CrossPatternEncoder, LeadPredictor
 from anyjepa.nn.transformer import Block, initialise
 from anyjepa.objectives.distances import distance
-from anyjepa.objectives.prediction import check_regularizer, prediction_loss
+from anyjepa.objectives.prediction import check_regularizer, prediction_loss, rescued
 from anyjepa.objectives.regularizers import RegularizerConfig
 from anyjepa.objectives.targets import TargetRule
 from anyjepa.registry import register
@@ -37,9 +37,6 @@ SIZES: dict[str, dict[str, Any]] = {
     "nano": dict(dim=64, depth=4, heads=4, predictor_width=32, predictor_depth=2, predictor_heads=4),
     "base": dict(dim=768, depth=12, heads=16, predictor_width=384, predictor_depth=6, predictor_heads=12),
 }
-
-RESCUE = RegularizerConfig(kind="vicreg", weight=1.0, level="both")
-"""What is switched on in a collapse."""
 
 
 @dataclass(frozen=True)
@@ -251,12 +248,8 @@ class Cropa(Method):
 
     def rescue(self) -> str | None:
         """Switches on VICReg's terms where no regularizer is at work."""
-        if self.config.regularizer.kind != "none":
-            return None
-        self.config = replace(self.config, regularizer=RESCUE)
-        return (
-            f"switched on model.regularizer: kind={RESCUE.kind}, level={RESCUE.level}, weight={RESCUE.weight}"
-        )
+        self.config, told = rescued(self.config)
+        return told
 
     def encode(self, x: Tensor, *, encoder: str = "target", layer: int = -1) -> Representation:
         """Representation of whole recordings (B, C, T). The paper uses the context encoder afterwards.

@@ -30,7 +30,7 @@ from anyjepa.nn.predictor import Predictor
 from anyjepa.nn.transformer import Block, Encoder, initialise
 from anyjepa.nn.vit import ViTConfig, build_vit, check_width, fit_vit
 from anyjepa.objectives.distances import distance
-from anyjepa.objectives.prediction import check_regularizer, prediction_loss
+from anyjepa.objectives.prediction import check_regularizer, prediction_loss, rescued
 from anyjepa.objectives.regularizers import RegularizerConfig
 from anyjepa.objectives.targets import TargetRule
 from anyjepa.registry import register
@@ -47,9 +47,6 @@ PREDICTOR_SIZES: dict[str, dict[str, Any]] = {
     "huge": dict(predictor_width=384, predictor_depth=12),
     "giant": dict(predictor_width=384, predictor_depth=16),
 }
-
-RESCUE = RegularizerConfig(kind="vicreg", weight=1.0, level="both")
-"""What is switched on in a collapse; see docs/small-scale.md for what it does to small models."""
 
 
 @dataclass(frozen=True)
@@ -233,12 +230,8 @@ class IJEPA(Method):
 
     def rescue(self) -> str | None:
         """Switches on VICReg's terms where no regularizer is at work."""
-        if self.config.regularizer.kind != "none":
-            return None
-        self.config = replace(self.config, regularizer=RESCUE)
-        return (
-            f"switched on model.regularizer: kind={RESCUE.kind}, level={RESCUE.level}, weight={RESCUE.weight}"
-        )
+        self.config, told = rescued(self.config)
+        return told
 
     def encode(self, x: Tensor, *, encoder: str = "target", layer: int = -1) -> Representation:
         """Representation of whole images (B, C, H, W) by the ``"target"`` (default) or the ``"context"`` encoder."""

@@ -29,6 +29,7 @@ from anyjepa.nn.attention import take
 from anyjepa.nn.electrodes import ElectrodeCode, check_names, check_positions, places_of
 from anyjepa.nn.postnorm import PostNormEncoder, PostNormPredictor, initialise_postnorm
 from anyjepa.objectives.distances import distance
+from anyjepa.objectives.prediction import rescued
 from anyjepa.objectives.regularizers import RegularizerConfig, regularize
 from anyjepa.objectives.targets import TargetRule
 from anyjepa.registry import register
@@ -40,9 +41,6 @@ SIZES: dict[str, dict[str, Any]] = {
     "nano": dict(dim=64, depth=2, heads=8, hidden=128, predictor_depth=1),
     "base": dict(dim=64, depth=8, heads=8, hidden=2048, predictor_depth=4),
 }
-
-RESCUE = RegularizerConfig(kind="vicreg", weight=1.0, level="both")
-"""What is switched on in a collapse."""
 
 PAPER_SAMPLES = 2072
 """Samples of a window in the paper's best runs: 16 tokens, 16.1875 s."""
@@ -327,12 +325,8 @@ class SJEPA(Method):
 
     def rescue(self) -> str | None:
         """Switches on VICReg's terms where no regularizer is at work."""
-        if self.config.regularizer.kind != "none":
-            return None
-        self.config = replace(self.config, regularizer=RESCUE)
-        return (
-            f"switched on model.regularizer: kind={RESCUE.kind}, level={RESCUE.level}, weight={RESCUE.weight}"
-        )
+        self.config, told = rescued(self.config)
+        return told
 
     def encode(self, x: Tensor, *, encoder: str = "target", layer: int = -1) -> Representation:
         """Representation of windows (B, C, T') of any length by the ``"target"`` (default) or the ``"context"`` encoder.

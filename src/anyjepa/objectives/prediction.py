@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from anyjepa.errors import ConfigError
 from anyjepa.objectives.regularizers import RegularizerConfig, regularize
+
+RESCUE = RegularizerConfig(kind="vicreg", weight=1.0, level="both")
+"""What is switched on in a collapse; see docs/small-scale.md for what it does to small models."""
+
+
+def rescued(config: Any) -> tuple[Any, str | None]:
+    """The config with VICReg's terms where no regularizer is at work, and what was done, in words; else as it is, and None."""
+    if config.regularizer.kind != "none":
+        return config, None
+    told = f"switched on model.regularizer: kind={RESCUE.kind}, level={RESCUE.level}, weight={RESCUE.weight}"
+    return replace(config, regularizer=RESCUE), told
 
 
 def check_regularizer(regularizer: RegularizerConfig, target: str) -> None:
