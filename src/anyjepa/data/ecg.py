@@ -58,6 +58,12 @@ class EcgConfig:
     """Comment of WFDB headers that holds the labels (`Dx` in the PhysioNet Challenges: SNOMED CT codes)."""
     task: str = "all"
     """Label set of PTB-XL: all, diagnostic, subdiagnostic, superdiagnostic, form or rhythm."""
+    seconds: float = 10.0
+    """Length of a training sample, a random crop. Longer recordings count once per so many seconds, shorter ones are left out."""
+    max_broken: float = 0.1
+    """Largest share of recordings that may be unreadable; each is replaced by the next readable one."""
+    cache: int = 1024
+    """Megabytes of prepared recordings to keep in memory, in all loader processes together."""
 
     def __post_init__(self) -> None:
         for lead in self.leads:
@@ -75,6 +81,21 @@ class EcgConfig:
                 )
         if self.std is not None and not min(self.std) > 0:
             raise ConfigError(f"std must be above 0 for every lead, got {self.std}")
+        if self.samples < 1:
+            raise ConfigError(f"seconds={self.seconds:g} at {self.rate:g} Hz are no sample: use more seconds")
+        if not 0 <= self.max_broken <= 1:
+            raise ConfigError(f"max_broken is a share in 0..1, got {self.max_broken}")
+        if self.cache < 0:
+            raise ConfigError(f"cache must be at least 0 megabytes, got {self.cache}")
+
+    @property
+    def samples(self) -> int:
+        """Length of a training sample."""
+        return round(self.seconds * self.rate)
+
+    def at_least_one_crop(self) -> EcgConfig:
+        """The same, leaving out recordings shorter than a training sample."""
+        return replace(self, min_seconds=max(self.min_seconds, self.samples / self.rate))
 
     def of_database(self, name: str) -> EcgConfig:
         """The same with the official constants of a database: see :data:`~anyjepa.data.ecg_leads.DATABASES`.
@@ -99,7 +120,9 @@ class EcgRecords:
     Attributes:
         config: how they are read.
         leads, rate: names of the C leads, and Hz.
-        skipped: one text for each recording that was left out when the list was made.
+        skipped: one text for each recording that was left out when the list was made: the broken ones, then the short ones.
+        broken: one text for each of them that is broken.
+        seconds: (N,) length of each recording, NaN where it is known only after reading.
         label_names: K labels in sorted order.
         labels: (N, K) which labels each recording has; None when no recording has any.
         groups: (N,) number of the patient; a recording without one is a patient of its own.
@@ -112,8 +135,9 @@ class EcgRecords:
         short = [
             i for i, e in enumerate(store.entries) if e.seconds is not None and e.seconds < config.min_seconds
         ]
+        self.broken = tuple(store.skipped)
         self.skipped = (
-            *store.skipped,
+            *self.broken,
             *(f"{store.entries[i].identity}: shorter than {config.min_seconds:g} s" for i in short),
         )
         if self.skipped and config.on_broken == "refuse":
@@ -136,6 +160,9 @@ class EcgRecords:
         names = [f"patient {e.group}" if e.group is not None else f"recording {e.identity}" for e in entries]
         self.groups: Int[np.ndarray, "N"] = np.unique(names, return_inverse=True)[1].astype(np.int64)
         self.folds: Int[np.ndarray, "N"] = np.array([-1 if e.fold is None else e.fold for e in entries])
+        self.seconds: Float[np.ndarray, "N"] = np.array(
+            [np.nan if e.seconds is None else e.seconds for e in entries]
+        )
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -90,7 +90,7 @@ class WfdbStore(Store):
                 self.skipped.append(f"{root / record}: {wrong}")
                 continue
             found = known[number] if known is not None else _entry(record, header, label_key)
-            self.entries.append(found)
+            self.entries.append(replace(found, seconds=_seconds(header)))
             self._records.append(record)
 
     def raw(self, i: int) -> Raw:
@@ -145,9 +145,12 @@ def _link(source: Path, target: Path) -> None:
 def _entry(record: str, header: Header, label_key: str) -> Entry:
     persons = [part for part in Path(record).parts[:-1] if PERSON.fullmatch(part)]
     named = header.comment("patient") or header.comment("subject")
-    seconds = None if header.length is None else header.length / header.rate
     group = named[0] if named else (persons[-1] if persons else None)
-    return Entry(record.removesuffix(".hea"), tuple(header.comment(label_key)), group, seconds)
+    return Entry(record.removesuffix(".hea"), tuple(header.comment(label_key)), group)
+
+
+def _seconds(header: Header) -> float | None:
+    return None if header.length is None else header.length / header.rate
 
 
 def find_wfdb(root: Path) -> list[str]:
