@@ -59,6 +59,13 @@ def test_every_start_is_as_likely_as_any_other(long_and_short):
     assert np.abs(counts - 900).max() < 110
 
 
+def test_a_long_recording_need_not_count_by_its_length(long_and_short):
+    source = EcgSegments(long_and_short.source.parts, 200, most=4)
+    assert len(source) == 3 * 2 + 4
+    reaches = [source.read(i)[0] - 1e6 for i in range(6, 10)]
+    assert [int(r[0]) for r in reaches] == [0, 1475, 2950, 4425] and int(reaches[3][-1]) == 6099
+
+
 def test_a_row_depends_on_seed_step_and_sample_alone(long_and_short):
     together = long_and_short.draw(3, [0, 9, 20], seed=1)
     assert torch.equal(long_and_short.draw(3, np.array([9]), seed=1)[0], together[1])
@@ -115,6 +122,15 @@ def test_each_list_has_a_scale_of_its_own(tmp_path):
         assert x.std().item() == pytest.approx(spread, rel=0.1)
 
 
+def test_leads_that_one_list_lacks_are_zero(tmp_path):
+    draw = np.random.default_rng(0)
+    whole = stored(tmp_path, "a", draw.normal(size=(4, 3, 400)))
+    np.savez(tmp_path / "b.npz", signals=5 * draw.normal(size=(4, 1, 400)), rate=100, leads=["II"])
+    x = open_ecg_dataset([whole, tmp_path / "b.npz"], CONFIG).evaluation(range(16))
+    assert x[:8].std().item() == pytest.approx(1, rel=0.1) and not x[8:, [0, 2]].any()
+    assert x[8:, 1].std().item() == pytest.approx(1, rel=0.1)
+
+
 def test_labels_of_several_lists(tmp_path):
     a = stored(tmp_path, "a", ramps(2, 400), labels=["AF", "SR"], patient_id=[7, 7])
     b = stored(tmp_path, "b", ramps(1, 400), labels=["AVB"], patient_id=[7])
@@ -146,6 +162,7 @@ def test_settings_that_cannot_be(tmp_path):
         (dict(seconds=0.001), "no sample"),
         (dict(max_broken=2), "max_broken"),
         (dict(cache=-1), "cache"),
+        (dict(most_of_one=0), "most_of_one"),
     ):
         with pytest.raises(ConfigError, match=message):
             EcgConfig(**(vars(CONFIG) | changes))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -60,6 +60,9 @@ class EcgConfig:
     """Label set of PTB-XL: all, diagnostic, subdiagnostic, superdiagnostic, form or rhythm."""
     seconds: float = 10.0
     """Length of a training sample, a random crop. Longer recordings count once per so many seconds, shorter ones are left out."""
+    most_of_one: int | None = None
+    """A recording counts at most so often, so that a few long ones do not crowd out many short ones (the paper's data base of
+    half-hour recordings gets 2 % of the training)."""
     max_broken: float = 0.1
     """Largest share of recordings that may be unreadable; each is replaced by the next readable one."""
     cache: int = 1024
@@ -85,6 +88,8 @@ class EcgConfig:
             raise ConfigError(f"seconds={self.seconds:g} at {self.rate:g} Hz are no sample: use more seconds")
         if not 0 <= self.max_broken <= 1:
             raise ConfigError(f"max_broken is a share in 0..1, got {self.max_broken}")
+        if self.most_of_one is not None and self.most_of_one < 1:
+            raise ConfigError(f"most_of_one must be at least 1, got {self.most_of_one}")
         if self.cache < 0:
             raise ConfigError(f"cache must be at least 0 megabytes, got {self.cache}")
 
@@ -117,6 +122,12 @@ class EcgConfig:
 class EcgRecords:
     """A numbered list of recordings, each (C, T) float32 with the leads and the rate of ``config``; T differs.
 
+    Args:
+        store: where they lie.
+        config: how to read them.
+        where: the place, for errors.
+        rows: numbers of the recordings in the store; None: all that are long enough.
+
     Attributes:
         config: how they are read.
         leads, rate: names of the C leads, and Hz.
@@ -129,7 +140,9 @@ class EcgRecords:
         folds: (N,) fold of the official split, -1 where there is none.
     """
 
-    def __init__(self, store: Store, config: EcgConfig, where: str) -> None:
+    def __init__(
+        self, store: Store, config: EcgConfig, where: str, rows: Sequence[int] | np.ndarray | None = None
+    ) -> None:
         self.config, self.where, self._store = config, where, store
         self.leads, self.rate = config.leads, config.rate
         short = [
@@ -145,7 +158,8 @@ class EcgRecords:
                 f"{self.skipped[0]} ({len(self.skipped)} such recordings in {where}; on_broken=skip leaves them out)"
             )
         left_out = set(short)
-        self._rows = [i for i in range(len(store.entries)) if i not in left_out]
+        every = range(len(store.entries)) if rows is None else rows
+        self._rows = [int(i) for i in every if i not in left_out]
         if not self._rows:
             reason = f"; the first of {len(self.skipped)}: {self.skipped[0]}" if self.skipped else ""
             raise DataError(f"{where} holds no recording that can be used{reason}")
@@ -197,6 +211,11 @@ class EcgRecords:
             x = scale(x, c.mean or (0.0,) * len(c.leads), c.std, c.clip, silent)
         return torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)), condition
 
+    def subset(self, rows: Sequence[int] | np.ndarray) -> EcgRecords:
+        """Some of the recordings, in this order; the names of the labels are theirs alone."""
+        chosen = [self._rows[int(i)] for i in rows]
+        return EcgRecords(self._store, self.config, self.where, chosen)
+
     def crop(self, i: int, samples: int, *, seed: int, step: int) -> Float[Tensor, "C L"]:
         """A random stretch of recording ``i``, a function of (seed, step, i); DataError when it is shorter than that."""
         x = self.read(i)
@@ -205,7 +224,12 @@ class EcgRecords:
         except DataError as error:
             raise DataError(f"{self.identity(i)}: {error}") from error
 
-    def normalised(self, rows: Iterable[int] | None = None, limit: int = 2000) -> EcgRecords:
+    def normalised(
+        self,
+        rows: Iterable[int] | None = None,
+        limit: int = 2000,
+        absent: Literal["refuse", "zero"] = "refuse",
+    ) -> EcgRecords:
         """The same recordings scaled by mean and standard deviation of each lead over time and recordings.
 
         Missing and flat leads do not count, recordings that cannot be read neither.
@@ -213,14 +237,15 @@ class EcgRecords:
         Args:
             rows: recordings to take the constants from, e.g. those of the training folds; None: all.
             limit: use at most that many, evenly spread.
+            absent: what becomes of leads that no recording has: an error, or they stay zero.
 
         Raises:
-            DataError: a lead has no values at all.
+            DataError: a lead has no values at all, and none may be absent; or no lead has any.
         """
         chosen = list(range(len(self)) if rows is None else rows)
         if len(chosen) > limit:
             chosen = [chosen[j] for j in np.linspace(0, len(chosen) - 1, limit).astype(int)]
-        plain = EcgRecords(self._store, replace(self.config, mean=None, std=None), self.where)
+        plain = EcgRecords(self._store, replace(self.config, mean=None, std=None), self.where, self._rows)
         count, total, squares = (np.zeros(len(self.leads)) for _ in range(3))
         for i in chosen:
             try:
@@ -233,15 +258,15 @@ class EcgRecords:
             total += live * values.sum(axis=1)
             squares += live * np.square(values).sum(axis=1)
         lost = [lead for lead, n in zip(self.leads, count, strict=True) if n == 0]
-        if lost:
+        if lost and (absent == "refuse" or not count.any()):
             raise DataError(
                 f"{self.where}: no recording has the leads {', '.join(lost)}; leave them out of leads"
             )
-        mean = total / count
-        std = np.sqrt(np.maximum(squares / count - np.square(mean), 1e-12))
-        return EcgRecords(
-            self._store, replace(self.config, mean=tuple(mean.tolist()), std=tuple(std.tolist())), self.where
-        )
+        known = np.maximum(count, 1)
+        mean = total / known
+        std = np.where(count, np.sqrt(np.maximum(squares / known - np.square(mean), 1e-12)), 1.0)
+        scaled = replace(self.config, mean=tuple(mean.tolist()), std=tuple(std.tolist()))
+        return EcgRecords(self._store, scaled, self.where, self._rows)
 
 
 def open_ecg(path: str | Path, config: EcgConfig | None = None) -> EcgRecords:

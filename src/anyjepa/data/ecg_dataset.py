@@ -41,7 +41,7 @@ class EcgDataset(Dataset):
             config: length of the crops and size of the memory; None: that of the recordings.
         """
         config = config or (records if isinstance(records, EcgRecords) else records[0]).config
-        return cls(EcgSegments(records, config.samples, config.cache), config)
+        return cls(EcgSegments(records, config.samples, config.most_of_one, config.cache), config)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -72,7 +72,7 @@ def open_ecg_dataset(
 ) -> EcgDataset:
     """Recordings of one place or several, each scaled by its own mean and standard deviation, as training samples.
 
-    Recordings shorter than a crop are left out.
+    Recordings shorter than a crop are left out. Leads that a place does not have at all are zero.
 
     Args:
         paths: see :func:`~anyjepa.data.ecg.open_ecg`.
@@ -93,5 +93,5 @@ def open_ecg_dataset(
                 f"{config.max_broken:.0%}. The first: {each.broken[0]}"
             )
     if scaled and config.std is None:
-        records = [each.normalised() for each in records]
+        records = [each.normalised(absent="zero") for each in records]
     return EcgDataset.of(records, config)

@@ -31,6 +31,7 @@ class EcgSegments(Source):
     Args:
         parts: recordings of the same leads and rate, each list with a scale of its own.
         samples: length of what a model sees.
+        most: segments that one recording gives at most; they still cover all of it.
         cache: megabytes of prepared recordings to keep.
 
     Attributes:
@@ -43,7 +44,13 @@ class EcgSegments(Source):
         rows: (N, 3) list, recording and place in it of each segment.
     """
 
-    def __init__(self, parts: EcgRecords | Sequence[EcgRecords], samples: int, cache: int = 1024) -> None:
+    def __init__(
+        self,
+        parts: EcgRecords | Sequence[EcgRecords],
+        samples: int,
+        most: int | None = None,
+        cache: int = 1024,
+    ) -> None:
         self.parts = [parts] if isinstance(parts, EcgRecords) else list(parts)
         if not self.parts or len({(p.leads, p.rate) for p in self.parts}) > 1:
             raise ConfigError("expected at least one list of recordings, all of the same leads and rate")
@@ -52,7 +59,7 @@ class EcgSegments(Source):
         self.samples, self.leads, self.rate = samples, self.parts[0].leads, self.parts[0].rate
         self._limit, self._size = cache * MEGABYTE, 0
         self._kept: OrderedDict[tuple[int, int], tuple[np.ndarray, np.ndarray, int]] = OrderedDict()
-        self._counts = [_segments(part, samples) for part in self.parts]
+        self._counts = [_segments(part, samples, most) for part in self.parts]
         rows = [_rows(number, counts) for number, counts in enumerate(self._counts)]
         self.rows: Int[np.ndarray, "N 3"] = np.concatenate(rows)
         self.channels = len(self.leads)
@@ -137,9 +144,9 @@ class EcgSegments(Source):
         return found
 
 
-def _segments(part: EcgRecords, samples: int) -> Int[np.ndarray, "R"]:
+def _segments(part: EcgRecords, samples: int, most: int | None) -> Int[np.ndarray, "R"]:
     whole = np.nan_to_num(part.seconds * part.rate // samples, nan=1.0)
-    return np.maximum(1, whole).astype(np.int64)
+    return whole.clip(1, most).astype(np.int64)
 
 
 def _rows(number: int, counts: Int[np.ndarray, "R"]) -> Int[np.ndarray, "N 3"]:
