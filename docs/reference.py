@@ -38,7 +38,7 @@ def rows(name: str) -> dict[str, str]:
     for base in map(ast.unparse, found.bases):
         lines |= rows(f"{imported.get(base, module)}.{base}")
     for node, after in zip(found.body, found.body[1:], strict=False):
-        if isinstance(node, ast.AnnAssign) and isinstance(after, ast.Expr):
+        if isinstance(node, ast.AnnAssign) and isinstance(after, ast.Expr) and not of_the_class(node):
             text = " ".join(ast.literal_eval(after.value).split())
             default = ast.unparse(node.value) if node.value else ""
             default = re.sub(r"field\(default_factory=(\w+)\)", r"\1()", default)
@@ -51,3 +51,8 @@ def rows(name: str) -> dict[str, str]:
             )
             lines[field] = "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
     return lines
+
+
+def of_the_class(node: ast.AnnAssign) -> bool:
+    """Whether this is a constant of the class and no field."""
+    return ast.unparse(node.annotation).startswith("ClassVar")

@@ -213,6 +213,16 @@ def test_the_official_target_moves_before_the_forward():
     assert int(official.forwards) == 4
 
 
+@pytest.mark.parametrize("compat, same", [("fixed", True), ("official", False)])
+def test_targets_are_noisy_in_the_official_code_alone(compat, same):
+    """The official code never puts its target encoder into evaluation mode."""
+    method = build(drop_path=0.9, depth=4, compat=compat, ema=[1.0, 1.0])
+    x = torch.randn(6, 3, 500)
+    for mode in (method, method.eval().train()):
+        assert torch.equal(mode(x).target, mode(x).target) == same
+    assert not torch.equal(method(x).context, method(x).context)
+
+
 def test_decay_is_on_linear_weights_alone():
     method = build(norm_bias=True)
     decay, plain = method.parameter_groups()
@@ -233,7 +243,7 @@ def test_given_masks_are_used():
     [
         (dict(size="smal"), "did you mean 'small'"),
         (dict(length=510), "not divisible by patch"),
-        (dict(dim=15, heads=2), "dim=15 must be even and divisible by heads=2: use 12"),
+        (dict(dim=15, heads=2), "dim=15 must be divisible by 2 and by heads=2: use 14"),
         (dict(patch_size=0), "at least 1 sample"),
         (dict(ema=[0.9, 1.1]), r"ema must lie in \[0, 1\]"),
         (dict(regularizer={"kind": "vicreg", "on": "target"}), "needs target=online"),

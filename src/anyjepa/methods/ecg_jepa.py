@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +25,7 @@ from anyjepa.contract import Batch, Layout, Masks, Method, Output, Representatio
 from anyjepa.errors import ConfigError, nearest
 from anyjepa.masking.intervals import IntervalMaskConfig, interval_masks
 from anyjepa.nn.predictor import Predictor
+from anyjepa.nn.recordings import NANO, RecordingConfig, fit_recording
 from anyjepa.nn.transformer import Block, Encoder, initialise
 from anyjepa.objectives.distances import distance
 from anyjepa.objectives.prediction import check_regularizer, prediction_loss, rescued
@@ -35,8 +36,8 @@ from anyjepa.schedules import OptimConfig, ema_momentum
 from anyjepa.tokenizers.patches import PatchTokenizer, cut_patches, patch_layout
 
 SIZES: dict[str, dict[str, Any]] = {
-    # nano is ours, the others are the official configs ViT-XS, ViT-S and ViT-B.
-    "nano": dict(dim=64, depth=4, heads=4, predictor_width=32, predictor_depth=2, predictor_heads=4),
+    # The official configs ViT-XS, ViT-S and ViT-B; nano is ours.
+    "nano": NANO,
     "xs": dict(dim=192, depth=8, heads=4, predictor_width=96, predictor_depth=8, predictor_heads=4),
     "small": dict(dim=384, depth=8, heads=6, predictor_width=192, predictor_depth=8, predictor_heads=6),
     "base": dict(dim=768, depth=12, heads=12, predictor_width=384, predictor_depth=12, predictor_heads=12),
@@ -44,9 +45,11 @@ SIZES: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True)
-class ECGJEPAConfig:
+class ECGJEPAConfig(RecordingConfig):
     """Every constant of the method. None means: chosen from ``size`` or from the data, and printed."""
 
+    sizes: ClassVar = SIZES
+    """What each size stands for."""
     size: str = "xs"
     """One dial for all parts: nano (ours), xs, small, base (ViT-XS, -S and -B of the paper; small is its best)."""
     channels: int | None = None
@@ -55,35 +58,19 @@ class ECGJEPAConfig:
     """Samples per recording; None: from the data (5000 in the paper: 10 s at 500 Hz)."""
     patch_size: int = 25
     """Samples per token (25: 50 ms at 500 Hz)."""
-    dim: int | None = None
-    """Width of the encoder."""
-    depth: int | None = None
-    """Blocks of the encoder."""
-    heads: int | None = None
-    """Attention heads of the encoder."""
-    mlp_ratio: float = 4.0
-    """Hidden width of the MLPs over the width, in encoder and predictor."""
+    drop_path: float = 0.0
+    """Stochastic depth of the encoder (none in the paper)."""
     positions: Literal["interleaved", "sincos", "learned", "rotary", "none"] = "interleaved"
     """Positions of the encoder: fixed sines and cosines, side by side in the official code. Shorter inputs get the first."""
     registers: int = 1
     """Learned tokens without position in front of the sequence (1 in the official configs)."""
-    drop_path: float = 0.0
-    """Stochastic depth of the encoder (none in the paper)."""
     bias: bool = False
     """Biases of the linear layers (none in the official configs)."""
     norm_bias: bool = False
     """Biases of the layer norms (none today; the code had them until October 2025)."""
-    eps: float = 1e-6
-    """Epsilon of the layer norms."""
     init: Literal["normal", "xavier"] = "normal"
     """Initial weights: normal of std 0.02, output projections of a stack of L blocks divided by sqrt(2 L); or Xavier-uniform, as
     in the code until October 2025. Which of the two made the published figures is not known."""
-    predictor_width: int | None = None
-    """Width of the predictor."""
-    predictor_depth: int | None = None
-    """Blocks of the predictor."""
-    predictor_heads: int | None = None
-    """Attention heads of the predictor."""
     masks: IntervalMaskConfig = field(default_factory=IntervalMaskConfig)
     """Visible share and shortest hidden run."""
     target: Literal["ema", "stopgrad", "frozen", "online"] = "ema"
@@ -99,7 +86,8 @@ class ECGJEPAConfig:
     compat: Literal["fixed", "official"] = "fixed"
     """``official``: the target encoder moves at the start of every forward instead of after every step, so twice per step where
     two micro-batches are accumulated, on a momentum schedule that then runs twice as fast, and never to the weights of the last
-    step; and the predictor's initial output projections are divided by the depth of the encoder instead of its own."""
+    step; dropout of paths is at work in it too (the code never puts it into evaluation mode); and the predictor's initial output
+    projections are divided by the depth of the encoder instead of its own."""
     seed: int = 0
     """Seed of the initial weights, and of the masks of a bare tensor."""
     optim: OptimConfig = field(
@@ -119,18 +107,10 @@ class ECGJEPAConfig:
     """Training length, AdamW and its schedules (official configs: batches of 2048; warm-up 10,000 of 100,000 steps)."""
 
     def __post_init__(self) -> None:
-        if self.size not in SIZES:
-            raise ConfigError(f"unknown size '{self.size}': {nearest(self.size, SIZES)}")
-        if self.patch_size < 1:
-            raise ConfigError(f"patch_size must be at least 1 sample, got {self.patch_size}")
+        super().__post_init__()
         if not all(0.0 <= m <= 1.0 for m in self.ema):
             raise ConfigError(f"ema must lie in [0, 1], got {self.ema}")
         check_regularizer(self.regularizer, self.target)
-
-    @property
-    def default_shape(self) -> tuple[int, int]:
-        """Shape (C, T) to fit to when there is no data: the paper's, unless the config says otherwise."""
-        return (self.channels or 12, self.length or 5000)
 
     def fit(self, shape: tuple[int, ...] = (12, 5000)) -> ECGJEPAConfig:
         """The same config with every None filled in, from ``size`` and from the shape (C, T) of a typical recording.
@@ -138,34 +118,13 @@ class ECGJEPAConfig:
         Raises:
             ConfigError: the samples are not recordings, sizes do not divide, or the sequence is too short for the masks.
         """
-        if len(shape) != 2:
-            raise ConfigError(
-                f"ECG-JEPA needs recordings (leads, samples), got samples of shape {tuple(shape)}"
-            )
-        chosen = {name: value for name, value in SIZES[self.size].items() if getattr(self, name) is None}
         # Any: nothing is None from here on
-        filled: Any = replace(
-            self, channels=self.channels or shape[0], length=self.length or shape[1], **chosen
-        )
-        for what, heads in (("dim", "heads"), ("predictor_width", "predictor_heads")):
-            width, count = getattr(filled, what), getattr(filled, heads)
-            if width % count or width % 2:
-                fits = max(1, width // (2 * count)) * 2 * count
-                raise ConfigError(f"{what}={width} must be even and divisible by {heads}={count}: use {fits}")
+        filled: Any = replace(self, **fit_recording(self, shape, multiple=2))
         layout = patch_layout((filled.length,), (filled.patch_size,))
         optim = self.optim
         if optim.warmup_steps is None:
             optim = replace(optim, warmup_steps=optim.steps // 10)
         return replace(filled, masks=self.masks.fit(layout), optim=optim)
-
-    def summary(self) -> str:
-        """What a fitted config stands for, in one line."""
-        length = self.length or 0
-        return (
-            f"size={self.size}: encoder {self.dim} wide, {self.depth} blocks, {self.heads} heads; predictor "
-            f"{self.predictor_width} wide, {self.predictor_depth} blocks; {self.channels} leads, {length} samples, "
-            f"{length // self.patch_size} tokens of {self.patch_size} samples"
-        )
 
 
 @register(
@@ -219,6 +178,7 @@ class ECGJEPA(Method):
         self.step = 0
         if c.compat == "official":
             self.register_buffer("forwards", torch.zeros((), dtype=torch.int64))
+        self.train()
 
     def _initialise(self) -> None:
         c: Any = self.config
@@ -243,6 +203,13 @@ class ECGJEPA(Method):
     def target_encoder(self) -> nn.Module:
         """The encoder that makes the targets, and the one to use afterwards."""
         return self.target.encoder(self.context_encoder)
+
+    def train(self, mode: bool = True) -> ECGJEPA:
+        """Training mode; the target encoder drops nothing unless the config asks for the official behaviour."""
+        super().train(mode)
+        if self.config.compat == "fixed":
+            self.target.eval()
+        return self
 
     def draw_masks(self, batch: Batch) -> Masks:
         """The masks of a batch, on the CPU."""

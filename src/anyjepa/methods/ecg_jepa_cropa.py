@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,7 @@ from anyjepa.contract import Batch, Layout, Masks, Method, Output, Representatio
 from anyjepa.errors import ConfigError, nearest
 from anyjepa.masking.columns import ColumnMaskConfig, column_masks
 from anyjepa.nn.cross_pattern import CrossPatternEncoder, LeadPredictor
+from anyjepa.nn.recordings import NANO, RecordingConfig, fit_recording
 from anyjepa.nn.transformer import Block, initialise
 from anyjepa.objectives.distances import distance
 from anyjepa.objectives.prediction import check_regularizer, prediction_loss, rescued
@@ -34,14 +35,19 @@ from anyjepa.tokenizers.patches import PatchTokenizer, patch_layout
 
 SIZES: dict[str, dict[str, Any]] = {
     # nano is ours, base the paper's.
-    "nano": dict(dim=64, depth=4, heads=4, predictor_width=32, predictor_depth=2, predictor_heads=4),
+    "nano": NANO,
     "base": dict(dim=768, depth=12, heads=16, predictor_width=384, predictor_depth=6, predictor_heads=12),
 }
 
 
 @dataclass(frozen=True)
-class CropaConfig:
+class CropaConfig(RecordingConfig):
     """Every constant of the method. None means: chosen from ``size`` or from the data, and printed."""
+
+    sizes: ClassVar = SIZES
+    """What each size stands for."""
+    published: ClassVar = (8, 2500)
+    """Shape (C, T) of the recordings of the paper."""
 
     size: str = "base"
     """One dial for all parts: nano (ours) or base (the paper's)."""
@@ -51,24 +57,10 @@ class CropaConfig:
     """Samples per recording; None: from the data (2500 in the paper: 10 s at 250 Hz)."""
     patch_size: int = 50
     """Samples per token (50: 0.2 s at 250 Hz)."""
-    dim: int | None = None
-    """Width of the encoder."""
-    depth: int | None = None
-    """Blocks of the encoder."""
-    heads: int | None = None
-    """Attention heads of the encoder."""
-    mlp_ratio: float = 4.0
-    """Hidden width of the MLPs over the width, in encoder and predictor."""
     drop_path: float = 0.1
     """Stochastic depth of the last block of encoder and predictor; from 0 in the first, linearly."""
     eps: float = 1e-5
     """Epsilon of the layer norms."""
-    predictor_width: int | None = None
-    """Width of the predictor."""
-    predictor_depth: int | None = None
-    """Blocks of the predictor."""
-    predictor_heads: int | None = None
-    """Attention heads of the predictor."""
     masks: ColumnMaskConfig = field(default_factory=ColumnMaskConfig)
     """Hidden columns of time."""
     target: Literal["ema", "stopgrad", "frozen", "online"] = "ema"
@@ -100,18 +92,10 @@ class CropaConfig:
     them warm-up. (Random masks: rate 2.5e-5 at 128 a step.)"""
 
     def __post_init__(self) -> None:
-        if self.size not in SIZES:
-            raise ConfigError(f"unknown size '{self.size}': {nearest(self.size, SIZES)}")
-        if self.patch_size < 1:
-            raise ConfigError(f"patch_size must be at least 1 sample, got {self.patch_size}")
+        super().__post_init__()
         if not all(0.0 <= m <= 1.0 for m in self.ema):
             raise ConfigError(f"ema must lie in [0, 1], got {self.ema}")
         check_regularizer(self.regularizer, self.target)
-
-    @property
-    def default_shape(self) -> tuple[int, int]:
-        """Shape (C, T) to fit to when there is no data: the paper's, unless the config says otherwise."""
-        return (self.channels or 8, self.length or 2500)
 
     def fit(self, shape: tuple[int, ...] = (8, 2500)) -> CropaConfig:
         """The same config with every None filled in, from ``size`` and from the shape (C, T) of a typical recording.
@@ -119,19 +103,8 @@ class CropaConfig:
         Raises:
             ConfigError: the samples are not recordings, or sizes do not divide.
         """
-        if len(shape) != 2:
-            raise ConfigError(
-                f"ECG-JEPA needs recordings (leads, samples), got samples of shape {tuple(shape)}"
-            )
-        chosen = {name: value for name, value in SIZES[self.size].items() if getattr(self, name) is None}
         # Any: nothing is None from here on
-        filled: Any = replace(
-            self, channels=self.channels or shape[0], length=self.length or shape[1], **chosen
-        )
-        for what, heads in (("dim", "heads"), ("predictor_width", "predictor_heads")):
-            width, count = getattr(filled, what), getattr(filled, heads)
-            if width % count or width % 4:
-                raise ConfigError(f"{what}={width} must be divisible by 4 and by {heads}={count}")
+        filled: Any = replace(self, **fit_recording(self, shape, multiple=4))
         if patch_layout((filled.length,), (filled.patch_size,)).tokens < 2:
             raise ConfigError(
                 f"{filled.length} samples are one token: use a patch_size below {filled.length}"
@@ -140,14 +113,6 @@ class CropaConfig:
         if optim.warmup_steps is None:
             optim = replace(optim, warmup_steps=optim.steps // 20)
         return replace(filled, optim=optim)
-
-    def summary(self) -> str:
-        """What a fitted config stands for, in one line."""
-        return (
-            f"size={self.size}: encoder {self.dim} wide, {self.depth} blocks, {self.heads} heads; predictor "
-            f"{self.predictor_width} wide, {self.predictor_depth} blocks; {self.channels} leads of "
-            f"{(self.length or 0) // self.patch_size} tokens of {self.patch_size} samples"
-        )
 
 
 @register(
