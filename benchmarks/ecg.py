@@ -42,6 +42,8 @@ from ecg_table import tables
 from ecg_tasks import Part, Task, beat_task, open_parts, rhythm_task, wave_task
 
 RESULTS = Path(__file__).parent / "results" / "ecg.jsonl"
+RATE = 250.0
+"""Hz."""
 SECONDS, BEAT_SECONDS, RECORD_SECONDS = 5.0, 1.0, 10.0
 """Length of a training crop, of the window around a beat, and of a recording whose rhythm is told."""
 MOST_OF_ONE = 60
@@ -67,7 +69,7 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
-        parts = open_parts(options.data, scratch, EcgConfig(seconds=SECONDS), inner=options.pilot)
+        parts = open_parts(options.data, scratch, EcgConfig(rate=RATE, seconds=SECONDS), inner=options.pilot)
         tasks = {
             "rhythm-ludb": rhythm_task([parts["ludb"]], RECORD_SECONDS),
             "rhythm-mix": rhythm_task([parts["ludb"], parts["mix"]], RECORD_SECONDS),
@@ -97,8 +99,7 @@ def main() -> None:
                     "raw, 5 patches": raw_tokens(patch, 2),
                 }
                 rows = [
-                    {"part": "waves", "features": k} | wave_score(t, waves, patch, seed)
-                    for k, t in kinds.items()
+                    {"part": "waves", "features": k} | wave_score(t, waves, patch) for k, t in kinds.items()
                 ]
                 write(options, seed, begun, rows)
 
@@ -132,7 +133,7 @@ def pretrained(
 ) -> tuple[Method, dict[str, Any]]:
     """An encoder trained on all training persons without labels, and what is to be said of its training."""
     records = [part.records.subset(part.rows(test=False)) for part in parts.values()]
-    dataset = EcgDataset.of(records, EcgConfig(seconds=SECONDS, most_of_one=MOST_OF_ONE))
+    dataset = EcgDataset.of(records, EcgConfig(rate=RATE, seconds=SECONDS, most_of_one=MOST_OF_ONE))
     fields = MODEL | {"seed": seed, "optim": OPTIM | {"steps": options.steps}}
     for item in options.set:
         key, _, value = item.partition("=")

@@ -15,7 +15,6 @@ from anyjepa.data.ecg_signal import sliding_crops
 from anyjepa.evaluation.finetune import FinetuneConfig, fit_finetune
 from anyjepa.evaluation.linear import fit_linear
 from anyjepa.evaluation.recordings import macro_auc
-from anyjepa.evaluation.standard import scaling
 from anyjepa.randomness import permutation, uniform
 from ecg_tasks import WAVES, Task, Waves
 
@@ -122,32 +121,40 @@ def raw_tokens(patch: int, neighbours: int) -> Tokens:
     return read
 
 
-def wave_score(tokens: Tokens, task: Waves, patch: int, seed: int, steps: int = 400) -> dict[str, float]:
-    """One linear map from a token to the class of each of its samples; F1 of every wave over the samples of the test persons."""
-    features = torch.cat([tokens(part) for part in task.x.split(16)])
-    n, t, f = features.shape
+def wave_score(tokens: Tokens, task: Waves, patch: int, strength: float = 1e-3) -> dict[str, float]:
+    """One linear map from a token to the class of each of its samples; F1 of every wave over the samples of the test persons.
+
+    Logistic regression on whitened tokens, fitted to the end, so that the scale of a feature plays no part.
+    """
+    features = torch.cat([tokens(part) for part in task.x.split(16)]).double()
+    n, t, _ = features.shape
     labels = torch.from_numpy(task.labels[:, : t * patch]).view(n, t, patch)
     train = torch.from_numpy(task.train)
-    mean, scale = scaling(features[train].flatten(0, 1).numpy())
-    features = (features - torch.from_numpy(mean)) / torch.from_numpy(scale)
     x, y = features[train].flatten(0, 1), labels[train].flatten(0, 1)
     known = (y >= 0).any(dim=1)
     x, y = x[known], y[known]
-    torch.manual_seed(seed)
-    layer = nn.Linear(f, patch * len(WAVES))
+    mean = x.mean(dim=0)
+    values, axes = torch.linalg.eigh((x - mean).T @ (x - mean) / len(x))
+    kept = values > 1e-6 * values.max()
+    whiten = axes[:, kept] / values[kept].sqrt()
+    x = ((x - mean) @ whiten).float()
+    layer = nn.Linear(x.shape[1], patch * len(WAVES))
     nn.init.zeros_(layer.weight)
-    optimizer = torch.optim.AdamW(layer.parameters(), lr=1e-2, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    for _ in range(steps):
-        rows = torch.randint(len(x), (1024,))
-        logits = layer(x[rows]).unflatten(1, (patch, len(WAVES))).flatten(0, 1)
-        loss = F.cross_entropy(logits, y[rows].flatten(), ignore_index=-1)
+    nn.init.zeros_(layer.bias)
+    optimizer = torch.optim.LBFGS(layer.parameters(), max_iter=150, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
         optimizer.zero_grad()
+        logits = layer(x).unflatten(1, (patch, len(WAVES))).flatten(0, 1)
+        loss = F.cross_entropy(logits, y.flatten(), ignore_index=-1)
+        loss = loss + strength * layer.weight.square().sum() / 2 / patch
         loss.backward()
-        optimizer.step()
-        schedule.step()
+        return loss
+
+    optimizer.step(closure)
     with torch.inference_mode():
-        guess = layer(features[~train]).unflatten(2, (patch, len(WAVES))).argmax(dim=3).flatten().numpy()
+        test = ((features[~train] - mean) @ whiten).float()
+        guess = layer(test).unflatten(2, (patch, len(WAVES))).argmax(dim=3).flatten().numpy()
     truth = labels[~train].flatten().numpy()
     guess, truth = guess[truth >= 0], truth[truth >= 0]
     found = {}

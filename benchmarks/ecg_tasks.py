@@ -29,6 +29,8 @@ RHYTHMS = {
 }
 VENTRICULAR, NORMAL = "VE", "NLRej"
 """Beat symbols of the AAMI groups V and N."""
+MARKS_RATE = 500
+"""Hz of the marks of LUDB."""
 WAVES = ("none", "P", "QRS", "T")
 SHARE = 3
 """One person in so many is for the test."""
@@ -186,7 +188,7 @@ def beat_features(x: np.ndarray, places: np.ndarray, k: int, rate: float) -> np.
     before, after = places[k] - places[k - 1], places[k + 1] - places[k]
     usual = np.median(np.diff(places[max(0, k - 10) : k + 10]))
     times = [before / rate, after / rate, before / usual, after / usual]
-    at, half = round(places[k]), round(0.25 * rate)
+    at, half = round(places[k]), round(0.25 * rate) // 25 * 25
     shape = x[[1, 6], at - half : at + half].reshape(2, 25, -1).mean(axis=2)
     return np.concatenate([times, shape.ravel(), np.ptp(shape, axis=1)]).astype(np.float32)
 
@@ -209,10 +211,11 @@ def wave_task(part: Part, scratch: Path, lead: str = "ii") -> Waves:
         signal = part.records.read(i)
         marks = wfdb.rdann(str(scratch / "ludb" / part.records.identity(i)), lead)
         wave = np.full(signal.shape[1], -1)
-        wave[marks.sample[0] : marks.sample[-1] + 1] = 0
+        places = np.round(np.asarray(marks.sample) * part.records.rate / MARKS_RATE).astype(int)
+        wave[places[0] : places[-1] + 1] = 0
         kinds = {"p": 1, "N": 2, "t": 3}
         start = None
-        for place, symbol in zip(marks.sample, marks.symbol, strict=True):
+        for place, symbol in zip(places, marks.symbol, strict=True):
             if symbol == "(":
                 start, kind = place, 0
             elif symbol in kinds:

@@ -302,3 +302,20 @@ def test_impossible_settings_are_named(fields, message):
         EcgConfig(**fields)
     with pytest.raises(ConfigError, match="unknown database 'ptbxl': did you mean 'ptb-xl'"):
         EcgConfig().of_database("ptbxl")
+
+
+def test_the_filter_of_code_15(tmp_path):
+    """Recordings filled up with zeros to 10.24 s at 400 Hz are left out; zeros in the middle do not matter."""
+    x = np.random.default_rng(0).normal(size=(4, 12, 4096)) + 3
+    x[1, :, :500] = 0
+    x[2, 4, -1:] = 0
+    x[3, :, 1000:1100] = 0
+    np.save(tmp_path / "a.npy", x)
+    config = EcgConfig(file_rate=400, on_padded="skip")
+    records = open_ecg(tmp_path / "a.npy", config)
+    assert records.read(0).shape == records.read(3).shape == (12, 5120)
+    with pytest.raises(DataError, match=r"row 1 begins or ends with zeros in I, II, .*on_padded=keep"):
+        records.read(1)
+    with pytest.raises(DataError, match="zeros in aVL;"):
+        records.read(2)
+    assert open_ecg(tmp_path / "a.npy", EcgConfig(file_rate=400)).read(1).shape == (12, 5120)

@@ -13,7 +13,16 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from anyjepa.data.ecg_leads import DATABASES, STANDARD_LEADS
-from anyjepa.data.ecg_signal import Condition, arrange, fill_holes, highpass, random_crop, resample, scale
+from anyjepa.data.ecg_signal import (
+    Condition,
+    arrange,
+    fill_holes,
+    highpass,
+    padded_leads,
+    random_crop,
+    resample,
+    scale,
+)
 from anyjepa.data.ecg_stores import Store, WfdbStore, find_wfdb, open_ptbxl
 from anyjepa.data.ecg_tables import open_array, open_csv, open_parquet
 from anyjepa.errors import ConfigError, DataError, nearest
@@ -50,6 +59,9 @@ class EcgConfig:
     """What becomes of recordings that cannot be read: counted and left out, or an error."""
     on_missing: Literal["zero", "skip"] = "zero"
     """What becomes of recordings that lack a lead: its samples are zero, or reading is an error (official: 12 leads only)."""
+    on_padded: Literal["keep", "skip"] = "keep"
+    """What becomes of recordings that begin or end with zeros in some lead, as CODE-15 fills up what is shorter: kept, or reading
+    is an error (official for CODE-15)."""
     file_leads: tuple[str, ...] | None = None
     """Leads of an array that does not name them; None: ``leads``."""
     file_rate: float | None = None
@@ -193,6 +205,11 @@ class EcgRecords:
         """Recording ``i`` and what was found and done to it: missing, derived and flat leads, interpolated values."""
         c = self.config
         raw = self._store.raw(self._rows[i])
+        if c.on_padded == "skip" and (filled_up := padded_leads(raw.signal)).any():
+            names = [name for name, yes in zip(raw.names, filled_up, strict=True) if yes]
+            raise DataError(
+                f"{self.identity(i)} begins or ends with zeros in {', '.join(names)}; on_padded=keep takes it as it is"
+            )
         try:
             x, condition = arrange(raw.signal, raw.names, c.leads, c.derive)
             x, filled = fill_holes(x)

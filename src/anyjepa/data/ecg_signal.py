@@ -32,6 +32,11 @@ class Condition:
     """Values that were not finite and were interpolated."""
 
 
+def padded_leads(x: Signal) -> Bool[np.ndarray, "C"]:
+    """Leads whose first or last value is zero: without the zeros at its ends such a lead is shorter than the recording."""
+    return (x[:, 0] == 0) | (x[:, -1] == 0)
+
+
 def fill_holes(x: Signal) -> tuple[Signal, int]:
     """Values that are not finite, interpolated linearly within their lead and held constant at its ends; and their number.
 
