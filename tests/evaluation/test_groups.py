@@ -82,6 +82,6 @@ def test_the_online_probe_recognises_nobody():
     method = create(
         "ijepa", image_size=(8, 8), channels=1, patch_size=2, size="nano", dim=16, depth=1, heads=2
     )
-    assert OnlineProbe(dataset, 80)(method)["probe_knn"] > 0.9
+    assert OnlineProbe(dataset, 80)(method)["probe_knn"] > 0.75
     source.groups = np.repeat(np.arange(20), 4)
-    assert OnlineProbe(dataset, 80)(method)["probe_knn"] < 0.8
+    assert OnlineProbe(dataset, 80)(method)["probe_knn"] < 0.65
