@@ -48,7 +48,14 @@ SECONDS, BEAT_SECONDS, RECORD_SECONDS = 5.0, 1.0, 10.0
 """Length of a training crop, of the window around a beat, and of a recording whose rhythm is told."""
 MOST_OF_ONE = 60
 """Crops that count of one recording in an epoch: half an hour would be 360."""
-MODEL: dict[str, Any] = dict(size="nano", ema=[0.99, 0.9995])
+MODEL: dict[str, Any] = dict(
+    size="nano",
+    ema=[0.99, 0.9995],
+    patch_std=0.2,
+    masks=dict(visible=[0.3, 0.5], min_block=2),
+    regularizer=dict(kind="vicreg", level="both", weight=0.2),
+)
+"""A token is 25 samples: 0.1 s."""
 OPTIM = dict(lr=1e-3, start_lr=1e-6, final_lr=1e-6)
 BUDGETS: dict[str, tuple[int | None, ...]] = {
     "rhythm-ludb": (1, 2, 5, None),
@@ -58,7 +65,9 @@ BUDGETS: dict[str, tuple[int | None, ...]] = {
 DRAWS = 5
 """Choices of the labelled samples per seed, for protocols that cost nothing; the trained ones get the first ``TUNED_DRAWS``."""
 TUNED_DRAWS = 1
-TUNING = dict(lr=1e-3, batch_size=32, min_steps=150, max_steps=300)
+TUNED = (1, 5, None)
+"""Budgets of fine-tuning and of training from scratch."""
+TUNING = dict(lr=1e-3, batch_size=32, min_steps=100, max_steps=150)
 
 
 def main() -> None:
@@ -81,6 +90,22 @@ def main() -> None:
             method, row = pretrained(parts, seed, scratch / f"run{seed}", options)
             write(options, seed, begun, [row | {"part": "pretraining"}])
             fresh = untrained(method, seed)
+            if "waves" in options.part:
+                begun, length = time.process_time(), method.input_shape()[1]
+                patch = method.config.patch_size
+                kinds = {
+                    "pretrained": encoder_tokens(method, length),
+                    "pretrained, block 2": encoder_tokens(method, length, layer=1),
+                    "untrained": encoder_tokens(fresh, length),
+                    "untrained, block 2": encoder_tokens(fresh, length, layer=1),
+                }
+                if seed == options.seeds[0]:
+                    # The same for every seed.
+                    kinds |= {"raw patch": raw_tokens(patch, 0), "raw, 3 patches": raw_tokens(patch, 1)}
+                rows = [
+                    {"part": "waves", "features": k} | wave_score(t, waves, patch) for k, t in kinds.items()
+                ]
+                write(options, seed, begun, rows)
             for name in (n for n in options.part if n in tasks):
                 begun = time.process_time()
                 write(
@@ -89,19 +114,6 @@ def main() -> None:
                     begun,
                     [r | {"part": name} for r in curves(method, fresh, name, tasks[name], seed, options)],
                 )
-            if "waves" in options.part:
-                begun, length = time.process_time(), method.input_shape()[1]
-                patch = method.config.patch_size
-                kinds = {
-                    "pretrained": encoder_tokens(method, length),
-                    "untrained": encoder_tokens(fresh, length),
-                    "raw patch": raw_tokens(patch, 0),
-                    "raw, 5 patches": raw_tokens(patch, 2),
-                }
-                rows = [
-                    {"part": "waves", "features": k} | wave_score(t, waves, patch) for k, t in kinds.items()
-                ]
-                write(options, seed, begun, rows)
 
 
 def parse() -> argparse.Namespace:
@@ -110,8 +122,8 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--data", type=Path, help="folder of the three data sets")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--part", nargs="+", default=[*BUDGETS, "waves"], choices=[*BUDGETS, "waves"])
-    parser.add_argument("--steps", type=int, default=1500, help="of pretraining")
+    parser.add_argument("--part", nargs="+", default=["waves", *BUDGETS], choices=[*BUDGETS, "waves"])
+    parser.add_argument("--steps", type=int, default=1200, help="of pretraining")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument(
         "--set", nargs="*", default=[], metavar="KEY=JSON", help="keys of the method's config"
@@ -193,7 +205,9 @@ def curves(
                 linear_score(values, task, budget, draw_of(seed, d)) for d in range(DRAWS if budget else 1)
             ]
             yield base | {"features": kind, **mean(found)}
-        for kind, (start, decay) in {}.items() if options.no_tuning else starts.items():
+        for kind, (start, decay) in starts.items():
+            if options.no_tuning or budget not in TUNED:
+                continue
             config = FinetuneConfig(layer_decay=decay, **TUNING)
             found = [
                 tuned_score(start, task, length, budget, draw_of(seed, d), config) for d in range(TUNED_DRAWS)
@@ -222,7 +236,7 @@ def write(options: argparse.Namespace, seed: int, begun: float, rows: Any) -> No
         "batch_size": options.batch_size,
         "set": options.set,
         "cpu_minutes": round((time.process_time() - begun) / 60, 2),
-        "command": "python benchmarks/ecg.py " + " ".join(a for a in sys.argv[1:]),
+        "command": " ".join(["python benchmarks/ecg.py", *sys.argv[1:]]).replace(str(options.data), "DATA"),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "hardware": f"one thread of a 2-core x86 CPU ({platform.machine()}), fp32, torch {torch.__version__}",
     }

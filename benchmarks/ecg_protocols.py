@@ -94,8 +94,8 @@ Tokens = Callable[[Tensor], Tensor]
 """Recordings (B, C, T) to one vector per token (B, N, F)."""
 
 
-def encoder_tokens(method: Method, length: int) -> Tokens:
-    """Frozen tokens of pieces of ``length`` put side by side."""
+def encoder_tokens(method: Method, length: int, layer: int = -1) -> Tokens:
+    """Frozen tokens of a block, of pieces of ``length`` put side by side."""
 
     def read(x: Tensor) -> Tensor:
         pieces = x.unfold(2, length, length).movedim(2, 1)

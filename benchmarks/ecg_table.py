@@ -6,7 +6,17 @@ from typing import Any
 
 import numpy as np
 
-ORDER = ("pretrained", "fine-tuned", "from scratch", "untrained", "classical", "raw patch", "raw, 5 patches")
+ORDER = (
+    "pretrained",
+    "pretrained, block 2",
+    "fine-tuned",
+    "from scratch",
+    "untrained",
+    "untrained, block 2",
+    "classical",
+    "raw patch",
+    "raw, 3 patches",
+)
 
 
 def tables(rows: list[dict[str, Any]]) -> str:

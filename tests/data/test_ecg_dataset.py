@@ -1,6 +1,7 @@
 """Recordings as batches: crops that are a function of seed, step and sample, long recordings that count by their length."""
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from anyjepa.errors import ConfigError, DataError
 
 LEADS = ("I", "II", "V1")
 CONFIG = EcgConfig(leads=LEADS, rate=100, seconds=2, file_rate=100)
+PLAIN = replace(CONFIG, scaled=False)
 
 
 def ramps(n: int, t: int, first: float = 0.0) -> np.ndarray:
@@ -60,7 +62,7 @@ def test_every_start_is_as_likely_as_any_other(long_and_short):
 
 
 def test_a_long_recording_need_not_count_by_its_length(long_and_short):
-    source = EcgSegments(long_and_short.source.parts, 200, most=4)
+    source = EcgSegments(long_and_short.source.parts, replace(CONFIG, most_of_one=4))
     assert len(source) == 3 * 2 + 4
     reaches = [source.read(i)[0] - 1e6 for i in range(6, 10)]
     assert [int(r[0]) for r in reaches] == [0, 1475, 2950, 4425] and int(reaches[3][-1]) == 6099
@@ -95,7 +97,7 @@ def test_evaluation_takes_the_middle(long_and_short):
 def test_prepared_recordings_are_kept_up_to_a_limit(tmp_path, monkeypatch):
     signals = np.random.default_rng(0).normal(size=(8, 3, 50_000))
     signals[:, 2] = 0
-    source = EcgSegments(open_ecg(stored(tmp_path, "a", signals), CONFIG), 200, cache=1)
+    source = EcgSegments(open_ecg(stored(tmp_path, "a", signals), replace(CONFIG, cache=1)))
     reads: list[int] = []
     monkeypatch.setattr(
         source.parts[0], "read", lambda i, old=source.parts[0].read: reads.append(i) or old(i)
@@ -116,7 +118,7 @@ def test_each_list_has_a_scale_of_its_own(tmp_path):
     ]
     for dataset, spread in (
         (open_ecg_dataset(paths, CONFIG), 1.0),
-        (open_ecg_dataset(paths, CONFIG, scaled=False), 20.0),
+        (open_ecg_dataset(paths, PLAIN), 20.0),
     ):
         x = dataset.evaluation(range(8, 16))
         assert x.std().item() == pytest.approx(spread, rel=0.1)
@@ -134,12 +136,12 @@ def test_leads_that_one_list_lacks_are_zero(tmp_path):
 def test_labels_of_several_lists(tmp_path):
     a = stored(tmp_path, "a", ramps(2, 400), labels=["AF", "SR"], patient_id=[7, 7])
     b = stored(tmp_path, "b", ramps(1, 400), labels=["AVB"], patient_id=[7])
-    source = open_ecg_dataset([a, b], CONFIG, scaled=False).source
+    source = open_ecg_dataset([a, b], PLAIN).source
     assert source.class_names == ("AF", "AVB", "SR") and source.labels.tolist() == [0, 0, 2, 2, 1, 1]
     # patient 7 of another data base is another person
     assert source.groups.tolist() == [0, 0, 0, 0, 1, 1]
     several = stored(tmp_path, "c", ramps(2, 400), labels=[[1, 1], [0, 1]])
-    source = open_ecg_dataset(several, CONFIG, scaled=False).source
+    source = open_ecg_dataset(several, PLAIN).source
     assert source.labels is None and source.label_sets.tolist() == [[True, True]] * 2 + [[False, True]] * 2
 
 
@@ -151,7 +153,7 @@ def test_broken_and_short_recordings(tmp_path):
     dataset = EcgDataset.of(open_ecg(tmp_path, CONFIG))
     with pytest.raises(DataError, match="max_broken=10%"):
         dataset.draw(0, range(12), seed=0)
-    dataset = EcgDataset.of(open_ecg(tmp_path, CONFIG), EcgConfig(**(vars(CONFIG) | {"max_broken": 0.2})))
+    dataset = EcgDataset.of(open_ecg(tmp_path, CONFIG), replace(CONFIG, max_broken=0.2))
     assert dataset.draw(0, range(12), seed=0).shape == (12, 3, 200) and dataset.broken == [0, 11]
     with pytest.raises(DataError, match=r"00\.csv has 1 s; expected at least 2: give shorter crops"):
         dataset.source.read(0)
@@ -165,7 +167,7 @@ def test_settings_that_cannot_be(tmp_path):
         (dict(most_of_one=0), "most_of_one"),
     ):
         with pytest.raises(ConfigError, match=message):
-            EcgConfig(**(vars(CONFIG) | changes))
+            replace(CONFIG, **changes)
     one, other = (open_ecg(stored(tmp_path, "a", ramps(1, 400)), EcgConfig(rate=r)) for r in (100, 200))
     with pytest.raises(ConfigError, match="same leads and rate"):
-        EcgSegments([one, other], 100)
+        EcgSegments([one, other])

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from anyjepa.data.decode import decode
@@ -26,6 +26,9 @@ class Source(ABC):
         groups: (N,) number of the person or thing that a sample is of, so that none is in training and in a test; None: each
             sample is of its own.
         group_names: name of each group in the order of its number, where the source knows names.
+        label_sets: (N, K) which of several labels each sample has; None when there are none.
+        label_names: their K names.
+        folds: (N,) fold of the official split of the data, -1 where there is none; None: the data have none.
     """
 
     channels: int
@@ -33,6 +36,9 @@ class Source(ABC):
     class_names: tuple[str, ...] | None = None
     groups: Int[np.ndarray, "N"] | None = None
     group_names: tuple[str, ...] | None = None
+    label_sets: Bool[np.ndarray, "N K"] | None = None
+    label_names: tuple[str, ...] = ()
+    folds: Int[np.ndarray, "N"] | None = None
 
     @abstractmethod
     def __len__(self) -> int:

@@ -70,13 +70,20 @@ class EcgConfig:
     """Comment of WFDB headers that holds the labels (`Dx` in the PhysioNet Challenges: SNOMED CT codes)."""
     task: str = "all"
     """Label set of PTB-XL: all, diagnostic, subdiagnostic, superdiagnostic, form or rhythm."""
+    label: int | str | None = None
+    """Where recordings have several labels: the one that is told from its absence; None: see `anyjepa probe --task sets`."""
     seconds: float = 10.0
-    """Length of a training sample, a random crop. Longer recordings count once per so many seconds, shorter ones are left out."""
+    """Length of a sample; in training a random crop. Longer recordings count once per so many seconds, shorter ones are
+    left out."""
     most_of_one: int | None = None
     """A recording counts at most so often, so that a few long ones do not crowd out many short ones (the paper's data base of
     half-hour recordings gets 2 % of the training)."""
     max_broken: float = 0.1
     """Largest share of recordings that may be unreadable; each is replaced by the next readable one."""
+    limit: int | None = None
+    """Use that many samples, evenly spread over all; None: all."""
+    scaled: bool = True
+    """Where ``std`` is None, `anyjepa pretrain` takes ``mean`` and ``std`` from its data; else samples stay in mV."""
     cache: int = 1024
     """Megabytes of prepared recordings to keep in memory, in all loader processes together."""
 
@@ -100,8 +107,9 @@ class EcgConfig:
             raise ConfigError(f"seconds={self.seconds:g} at {self.rate:g} Hz are no sample: use more seconds")
         if not 0 <= self.max_broken <= 1:
             raise ConfigError(f"max_broken is a share in 0..1, got {self.max_broken}")
-        if self.most_of_one is not None and self.most_of_one < 1:
-            raise ConfigError(f"most_of_one must be at least 1, got {self.most_of_one}")
+        for name in ("most_of_one", "limit"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.cache < 0:
             raise ConfigError(f"cache must be at least 0 megabytes, got {self.cache}")
 
@@ -149,6 +157,7 @@ class EcgRecords:
         label_names: K labels in sorted order.
         labels: (N, K) which labels each recording has; None when no recording has any.
         groups: (N,) number of the patient; a recording without one is a patient of its own.
+        group_names: name of each patient, in the order of the numbers.
         folds: (N,) fold of the official split, -1 where there is none.
     """
 
@@ -183,8 +192,12 @@ class EcgRecords:
             self.labels = np.zeros((len(entries), len(column)), dtype=bool)
             for row, e in enumerate(entries):
                 self.labels[row, [column[label] for label in e.labels]] = True
-        names = [f"patient {e.group}" if e.group is not None else f"recording {e.identity}" for e in entries]
-        self.groups: Int[np.ndarray, "N"] = np.unique(names, return_inverse=True)[1].astype(np.int64)
+        names = [
+            f"recording {e.identity} of {where}" if e.group is None else f"patient {e.group}" for e in entries
+        ]
+        known, numbers = np.unique(names, return_inverse=True)
+        self.group_names = tuple(known.tolist())
+        self.groups: Int[np.ndarray, "N"] = numbers.astype(np.int64)
         self.folds: Int[np.ndarray, "N"] = np.array([-1 if e.fold is None else e.fold for e in entries])
         self.seconds: Float[np.ndarray, "N"] = np.array(
             [np.nan if e.seconds is None else e.seconds for e in entries]
@@ -240,6 +253,11 @@ class EcgRecords:
             return random_crop(x, samples, seed=seed, step=step, index=i)
         except DataError as error:
             raise DataError(f"{self.identity(i)}: {error}") from error
+
+    def scaled(self, config: EcgConfig) -> EcgRecords:
+        """The same recordings with the scale of another config."""
+        scale = replace(self.config, mean=config.mean, std=config.std, clip=config.clip)
+        return self if scale == self.config else EcgRecords(self._store, scale, self.where, self._rows)
 
     def normalised(
         self,

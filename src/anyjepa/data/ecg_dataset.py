@@ -13,7 +13,6 @@ from torch import Tensor
 from anyjepa.data.dataset import Dataset, Indices
 from anyjepa.data.ecg import EcgConfig, EcgRecords, open_ecg
 from anyjepa.data.ecg_segments import EcgSegments
-from anyjepa.errors import DataError
 from anyjepa.randomness import uniform
 
 
@@ -41,7 +40,7 @@ class EcgDataset(Dataset):
             config: length of the crops and size of the memory; None: that of the recordings.
         """
         config = config or (records if isinstance(records, EcgRecords) else records[0]).config
-        return cls(EcgSegments(records, config.samples, config.most_of_one, config.cache), config)
+        return cls(EcgSegments(records, config), config)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -67,9 +66,7 @@ class EcgDataset(Dataset):
         return batch
 
 
-def open_ecg_dataset(
-    paths: str | Path | Sequence[str | Path], config: EcgConfig | None = None, *, scaled: bool = True
-) -> EcgDataset:
+def open_ecg_dataset(paths: str | Path | Sequence[str | Path], config: EcgConfig | None = None) -> EcgDataset:
     """Recordings of one place or several, each scaled by its own mean and standard deviation, as training samples.
 
     Recordings shorter than a crop are left out. Leads that a place does not have at all are zero.
@@ -77,21 +74,13 @@ def open_ecg_dataset(
     Args:
         paths: see :func:`~anyjepa.data.ecg.open_ecg`.
         config: how to read them. With ``std`` set that scale is used everywhere.
-        scaled: take the scale from the data where ``std`` is None; otherwise samples are in mV.
 
     Raises:
-        DataError: a place holds nothing that can be used, or more broken recordings than ``max_broken`` allows.
+        DataError: a place holds nothing that can be used.
     """
     config = config or EcgConfig()
     places = [paths] if isinstance(paths, str | Path) else list(paths)
     records = [open_ecg(place, config.at_least_one_crop()) for place in places]
-    for each in records:
-        count = len(each.broken)
-        if count > config.max_broken * (len(each) + count):
-            raise DataError(
-                f"{count} of {len(each) + count} recordings of {each.where} cannot be read, more than max_broken="
-                f"{config.max_broken:.0%}. The first: {each.broken[0]}"
-            )
-    if scaled and config.std is None:
+    if config.scaled and config.std is None:
         records = [each.normalised(absent="zero") for each in records]
     return EcgDataset.of(records, config)

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.utils.data import get_worker_info
 
 from anyjepa.data.base import Source
-from anyjepa.data.ecg import EcgRecords
-from anyjepa.errors import ConfigError, DataError
+from anyjepa.data.ecg import EcgConfig, EcgRecords
+from anyjepa.errors import ConfigError, DataError, nearest
 
 MEGABYTE = 1 << 20
 
@@ -30,52 +30,71 @@ class EcgSegments(Source):
 
     Args:
         parts: recordings of the same leads and rate, each list with a scale of its own.
-        samples: length of what a model sees.
-        most: segments that one recording gives at most; they still cover all of it.
-        cache: megabytes of prepared recordings to keep.
+        config: length of a segment, how often one recording counts at most, how many segments in all, the label that is told
+            from its absence, and the memory.
 
     Attributes:
         channels: number of leads C.
         label_sets: (N, K) which labels the recording of each segment has; None when there are none.
         label_names: their K names.
-        labels, class_names: one class for each segment, where every recording has exactly one label.
+        labels, class_names: one class for each segment, where every recording has exactly one label, or one was chosen.
         groups: (N,) number of the patient.
         folds: (N,) fold of the official split, -1 where there is none.
         rows: (N, 3) list, recording and place in it of each segment.
     """
 
-    def __init__(
-        self,
-        parts: EcgRecords | Sequence[EcgRecords],
-        samples: int,
-        most: int | None = None,
-        cache: int = 1024,
-    ) -> None:
+    groups: Int[np.ndarray, "N"]
+
+    def __init__(self, parts: EcgRecords | Sequence[EcgRecords], config: EcgConfig | None = None) -> None:
         self.parts = [parts] if isinstance(parts, EcgRecords) else list(parts)
         if not self.parts or len({(p.leads, p.rate) for p in self.parts}) > 1:
             raise ConfigError("expected at least one list of recordings, all of the same leads and rate")
-        if samples < 1:
-            raise ConfigError(f"a segment must have at least one sample, got {samples}")
-        self.samples, self.leads, self.rate = samples, self.parts[0].leads, self.parts[0].rate
-        self._limit, self._size = cache * MEGABYTE, 0
-        self._kept: OrderedDict[tuple[int, int], tuple[np.ndarray, np.ndarray, int]] = OrderedDict()
-        self._counts = [_segments(part, samples, most) for part in self.parts]
-        rows = [_rows(number, counts) for number, counts in enumerate(self._counts)]
-        self.rows: Int[np.ndarray, "N 3"] = np.concatenate(rows)
+        self.config = config or self.parts[0].config
+        self.samples, self.leads, self.rate = self.config.samples, self.parts[0].leads, self.parts[0].rate
         self.channels = len(self.leads)
+        self._kept: OrderedDict[tuple[int, int], tuple[np.ndarray, np.ndarray, int]] = OrderedDict()
+        self._size = 0
+        self._counts = [_segments(part, self.samples, self.config.most_of_one) for part in self.parts]
+        every = np.concatenate([_rows(number, counts) for number, counts in enumerate(self._counts)])
+        limit = min(self.config.limit or len(every), len(every))
+        self.rows: Int[np.ndarray, "N 3"] = every[np.arange(limit) * len(every) // limit]
+        self.groups, self.group_names = self._groups()
+        self.folds = self._of_recordings([part.folds for part in self.parts])
         self.label_names, self.label_sets = self._label_sets()
-        if self.label_sets is not None and (self.label_sets.sum(axis=1) == 1).all():
-            self.labels, self.class_names = self.label_sets.argmax(axis=1), self.label_names
-        known = np.cumsum([0, *(int(part.groups.max()) + 1 for part in self.parts)])
-        self.groups: Int[np.ndarray, "N"] = np.concatenate(
-            [
-                part.groups[own[:, 1]] + first
-                for part, own, first in zip(self.parts, rows, known, strict=False)
-            ]
+        self.labels, self.class_names = self._classes()
+
+    def _of_recordings(self, values: Sequence[np.ndarray]) -> np.ndarray:
+        """A value of each recording as one of each segment."""
+        first = np.cumsum([0, *map(len, self.parts)])
+        return np.concatenate(values)[first[self.rows[:, 0]] + self.rows[:, 1]]
+
+    def _groups(self) -> tuple[Int[np.ndarray, "N"], tuple[str, ...]]:
+        names = [
+            f"{number}: {name}" if len(self.parts) > 1 else name
+            for number, part in enumerate(self.parts)
+            for name in part.group_names
+        ]
+        first = np.cumsum([0, *(len(part.group_names) for part in self.parts)])
+        return self._of_recordings([p.groups + n for p, n in zip(self.parts, first, strict=False)]), tuple(
+            names
         )
-        self.folds: Int[np.ndarray, "N"] = np.concatenate(
-            [part.folds[own[:, 1]] for part, own in zip(self.parts, rows, strict=True)]
-        )
+
+    def _classes(self) -> tuple[Int[np.ndarray, "N"] | None, tuple[str, ...] | None]:
+        if self.config.label is not None:
+            chosen = str(self.config.label)
+            if self.label_sets is None or chosen not in self.label_names:
+                raise ConfigError(
+                    f"no recording has the label '{chosen}': {nearest(chosen, self.label_names)}"
+                )
+            column = self.label_sets[:, self.label_names.index(chosen)]
+            return column.astype(np.int64), (f"without {chosen}", chosen)
+        if self.label_sets is None or not (self.label_sets.sum(axis=1) == 1).all():
+            return None, None
+        return self.label_sets.argmax(axis=1), self.label_names
+
+    def scaled(self, config: EcgConfig) -> EcgSegments:
+        """The same segments with the scale of another config."""
+        return EcgSegments([part.scaled(config) for part in self.parts], config)
 
     def _label_sets(self) -> tuple[tuple[str, ...], Bool[np.ndarray, "N K"] | None]:
         names = tuple(sorted({name for part in self.parts for name in part.label_names}))
@@ -135,7 +154,7 @@ class EcgSegments(Source):
         live = np.flatnonzero(x.any(axis=1))
         found = live, np.ascontiguousarray(x[live]), x.shape[1]
         worker = get_worker_info()
-        limit = self._limit // (worker.num_workers if worker else 1)
+        limit = self.config.cache * MEGABYTE // (worker.num_workers if worker else 1)
         if found[1].nbytes <= limit:
             self._kept[part, record] = found
             self._size += found[1].nbytes

@@ -95,6 +95,26 @@ def open_array(path: Path, leads: Sequence[str], rate: float | None) -> LoadedSt
     return LoadedStore(entries, partial(_row, signals, names, known))
 
 
+def array_store(signals: np.ndarray, names: Sequence[str], rate: float) -> LoadedStore:
+    """An array (N, C, T) in mV that is in memory.
+
+    Raises:
+        DataError: it has another shape, or holds no numbers.
+    """
+    if (
+        signals.ndim != 3
+        or signals.dtype.kind not in "fiu"
+        or 0 in signals.shape
+        or signals.shape[1] != len(names)
+    ):
+        raise DataError(
+            f"expected numbers (N, {len(names)}, T): recordings with the leads {', '.join(names)}; got {signals.dtype} of shape "
+            f"{signals.shape}"
+        )
+    entries = [Entry(f"row {i}", (), None, signals.shape[2] / rate) for i in range(len(signals))]
+    return LoadedStore(entries, partial(_row, signals, tuple(names), rate))
+
+
 def _row(signals: np.ndarray, names: tuple[str, ...], rate: float, i: int) -> Raw:
     return Raw(np.asarray(signals[i], dtype=np.float64), names, rate)
 

@@ -44,7 +44,8 @@ class Header:
     def comment(self, key: str) -> list[str]:
         """All values of a comment ``# KEY: value, value``, whatever the case of the key."""
         found = [value for name, value in self.comments if name.lower() == key.lower()]
-        values = [part.strip() for value in found for part in value.split(",")]
+        # LUDB ends its labels with a full stop, and has a stray quotation mark here and there.
+        values = [part.strip(' ".') for value in found for part in value.split(",")]
         return [value for value in values if value and value.lower() not in ("unknown", "nan", "none")]
 
     def missing_bytes(self, folder: Path) -> str | None:

@@ -68,7 +68,7 @@ def person_split(
             f"no samples for {' and '.join(empty)} among {len(persons)} of {len(np.unique(persons))} persons ({source}): give "
             "more persons"
         )
-    split = PersonSplit(*parts, source)
+    split = PersonSplit(parts[0], parts[1], parts[2], source)
     for a, b in ((split.train, split.valid), (split.train, split.test), (split.valid, split.test)):
         both = np.intersect1d(persons[a], persons[b])
         if len(both):

@@ -71,6 +71,9 @@ class ECGJEPAConfig(RecordingConfig):
     init: Literal["normal", "xavier"] = "normal"
     """Initial weights: normal of std 0.02, output projections of a stack of L blocks divided by sqrt(2 L); or Xavier-uniform, as
     in the code until October 2025. Which of the two made the published figures is not known."""
+    patch_std: float = 0.02
+    """Standard deviation of the initial patch projection (0.02 in the paper: waves of 0.2 mV then start out ten times weaker than
+    the positions, and a short training learns little of them). Not for init=xavier."""
     masks: IntervalMaskConfig = field(default_factory=IntervalMaskConfig)
     """Visible share and shortest hidden run."""
     target: Literal["ema", "stopgrad", "frozen", "online"] = "ema"
@@ -110,6 +113,8 @@ class ECGJEPAConfig(RecordingConfig):
         super().__post_init__()
         if not all(0.0 <= m <= 1.0 for m in self.ema):
             raise ConfigError(f"ema must lie in [0, 1], got {self.ema}")
+        if not self.patch_std > 0:
+            raise ConfigError(f"patch_std must be above 0, got {self.patch_std}")
         check_regularizer(self.regularizer, self.target)
 
     def fit(self, shape: tuple[int, ...] = (12, 5000)) -> ECGJEPAConfig:
@@ -185,6 +190,8 @@ class ECGJEPA(Method):
         initialise(self.context_encoder, residual_depth=c.depth)
         initialise(self.predictor, residual_depth=c.depth if c.compat == "official" else c.predictor_depth)
         if c.init == "normal":
+            with torch.no_grad():
+                self.context_encoder.tokenizer.proj.weight.mul_(c.patch_std / 0.02)
             return
         for part in (*self.context_encoder.modules(), *self.predictor.modules()):
             if isinstance(part, nn.Linear):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from anyjepa.contract import Method
+from anyjepa.report.ecg import ecg_error_section, strip_section
 from anyjepa.report.error_map import error_section
 from anyjepa.report.masks import mask_section
 from anyjepa.report.patches import patch_section
@@ -36,6 +37,10 @@ DRAWINGS: dict[str, tuple[Drawing, ...]] = {
         Drawing("Masks", "What is hidden", "masks", mask_section),
         Drawing("Errors", "Where predictions go wrong", "errors", error_section),
         Drawing("Features", "What the features show", "features", patch_section),
+    ),
+    "ecg": (
+        Drawing("Masks", "What is hidden", "figures", strip_section),
+        Drawing("Errors", "Where predictions go wrong", "figures", ecg_error_section),
     ),
 }
 """By the name of the kind of data."""

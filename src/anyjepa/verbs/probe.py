@@ -23,7 +23,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         help="of knn linear ridge attentive finetune; default knn linear, for measured values knn ridge",
     )
-    add("--task", choices=("classify", "regress"), help="what the labels are; default by their kind")
+    add(
+        "--task",
+        choices=("classify", "regress", "sets"),
+        help="what the labels are; default by their kind. sets: several of each sample, macro AUROC over all",
+    )
     add(
         "--labels",
         nargs="+",
@@ -71,8 +75,27 @@ def run(
     from anyjepa.verbs.counting import Counting
     from anyjepa.verbs.pairs import pairs
 
+    if options["task"] == "sets":
+        return _sets(run, data, test, pairs(read), options)
     if finetune_steps is not None:
         options["finetune"] = FinetuneConfig(min_steps=finetune_steps, max_steps=finetune_steps)
     result = probe(run, data, test, read=pairs(read), progress=Counting(), **options)
     print(result.markdown() if markdown else result)
+    return 0
+
+
+def _sets(run: list[str], data: str, test: str | None, read: dict[str, Any], options: dict[str, Any]) -> int:
+    """Several labels of each sample."""
+    from anyjepa.errors import ConfigError
+    from anyjepa.evaluation.probe_sets import probe_sets
+    from anyjepa.verbs.counting import Counting
+
+    used = ("seeds", "encoder", "pooling", "layers", "batch_size", "device", "out")
+    given = [name for name in ("probes", "labels", "per_class") if options[name] is not None]
+    if test is not None or given or options["encoder"] == "both":
+        raise ConfigError(
+            "task=sets fits one linear probe of one encoder on all labels, and takes its split from the folds or the persons of "
+            f"--data: leave out {', '.join(given) or ('--test' if test is not None else '--encoder both')}"
+        )
+    print(probe_sets(run, data, read=read, progress=Counting(), **{name: options[name] for name in used}))
     return 0
