@@ -1,6 +1,7 @@
 """Recordings through the front door: from files to scores, and what is said of bad ones."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 
 import anyjepa
 from anyjepa import cli
+from anyjepa.data.ecg_modality import Ecg
+from anyjepa.errors import ConfigError
 
 LEADS = ("I", "II", "V1")
 SMALL = [
@@ -73,17 +76,15 @@ def test_a_scale_that_was_chosen(trained, tmp_path, options, std):
     assert anyjepa.training.RunConfig.load(tmp_path / "run/config.yaml").reading.std == std
 
 
-def test_weights_of_another_run_bring_their_scale(trained, tmp_path, capsys):
-    other = stored(tmp_path / "b.npz", range(4))
-    words = ["pretrain", "ecg-jepa", "--data", str(other), "--out", str(tmp_path / "run")]
-    words += ["--init", str(trained / "run"), *SMALL]
-    assert cli.main(words) == 0
-    first, second = (
-        anyjepa.training.RunConfig.load(f / "run/config.yaml").reading for f in (trained, tmp_path)
-    )
-    assert first.std == second.std
-    assert cli.main([*words, "--overwrite", "--ecg.rate", "50", "--ecg.seconds", "4"]) != 0
-    assert "set ecg.leads=[I, II, V1] and ecg.rate=100" in capsys.readouterr().err
+def test_weights_of_another_run_bring_their_scale(trained):
+    kind, theirs = Ecg(), anyjepa.training.RunConfig.load(trained / "run/config.yaml").reading
+    source = kind.open(trained / "a.npz", theirs)
+    mine = replace(theirs, mean=None, std=None)
+    assert kind.continued(mine, theirs, source, (3, 200)).std == theirs.std
+    chosen = replace(theirs, std=(1.0, 1.0, 1.0))
+    assert kind.continued(chosen, theirs, source, (3, 200)) == chosen
+    with pytest.raises(ConfigError, match=r"set ecg.leads=\[I, II, V1\] and ecg.rate=100"):
+        kind.continued(replace(mine, rate=50.0), theirs, source, (3, 200))
 
 
 def test_inspect_says_what_is_there(trained, capsys):
