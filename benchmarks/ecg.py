@@ -194,6 +194,7 @@ def curves(
     length = min(method.input_shape()[1], task.x.shape[2])
     features = {
         "pretrained": crop_features(method, task.x, length),
+        "context encoder": crop_features(method, task.x, length, "context"),
         "untrained": crop_features(fresh, task.x, length),
         "classical": task.extra,
     }

@@ -19,11 +19,13 @@ from anyjepa.randomness import permutation, uniform
 from ecg_tasks import WAVES, Task, Waves
 
 
-def crop_features(method: Method, x: Tensor, length: int) -> np.ndarray:
+def crop_features(method: Method, x: Tensor, length: int, encoder: str = "target") -> np.ndarray:
     """Mean-pooled tokens of each sample (N, D): of one window, or averaged over crops that overlap by half."""
     crops = sliding_crops(x, length, length // 2)
     with torch.inference_mode():
-        pooled = torch.cat([method.encode(part).pooled for part in crops.flatten(0, 1).split(256)])
+        pooled = torch.cat(
+            [method.encode(part, encoder=encoder).pooled for part in crops.flatten(0, 1).split(256)]
+        )
     return pooled.unflatten(0, crops.shape[:2]).mean(dim=1).numpy()
 
 
@@ -100,12 +102,8 @@ def encoder_tokens(method: Method, length: int, layer: int = -1) -> Tokens:
     def read(x: Tensor) -> Tensor:
         pieces = x.unfold(2, length, length).movedim(2, 1)
         with torch.inference_mode():
-            return (
-                method.encode(pieces.flatten(0, 1))
-                .tokens.unflatten(0, pieces.shape[:2])
-                .flatten(1, 2)
-                .clone()
-            )
+            found = method.encode(pieces.flatten(0, 1), layer=layer).tokens
+        return found.unflatten(0, pieces.shape[:2]).flatten(1, 2).clone()
 
     return read
 

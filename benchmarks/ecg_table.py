@@ -9,6 +9,7 @@ import numpy as np
 ORDER = (
     "pretrained",
     "pretrained, block 2",
+    "context encoder",
     "fine-tuned",
     "from scratch",
     "untrained",

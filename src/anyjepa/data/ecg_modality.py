@@ -52,8 +52,7 @@ class Ecg(Modality):
             names = ", ".join(source.label_names[:5])
             raise DataError(
                 f"the recordings of {path} have several labels each, or none ({len(source.label_names)} labels: {names}, ...): "
-                "score all of them with --task sets, or choose the one to be told with label, e.g. --read "
-                f"label={source.label_names[0]}"
+                f"score all of them with --task sets, or choose the one to be told: --read 'label={source.label_names[0]}'"
             )
         return source
 
