@@ -10,6 +10,7 @@ import pytest
 
 import anyjepa
 from anyjepa import cli
+from anyjepa.data.ecg import EcgConfig
 from anyjepa.data.ecg_modality import Ecg
 from anyjepa.errors import ConfigError
 
@@ -83,8 +84,23 @@ def test_weights_of_another_run_bring_their_scale(trained):
     assert kind.continued(mine, theirs, source, (3, 200)).std == theirs.std
     chosen = replace(theirs, std=(1.0, 1.0, 1.0))
     assert kind.continued(chosen, theirs, source, (3, 200)) == chosen
-    with pytest.raises(ConfigError, match=r"set ecg.leads=\[I, II, V1\] and ecg.rate=100"):
+    # what was not chosen is as in the run
+    assert kind.continued(EcgConfig(), theirs, source, (3, 200)) == replace(theirs, label=None)
+    with pytest.raises(ConfigError, match=r"the weights are for ecg\.rate=100: leave ecg\.rate out"):
         kind.continued(replace(mine, rate=50.0), theirs, source, (3, 200))
+    with pytest.raises(ConfigError, match=r"ecg.leads=\[I, II, V1\]"):
+        kind.continued(replace(mine, leads=("I",), mean=None, std=None), theirs, source, (3, 200))
+
+
+def test_short_recordings_without_a_length(tmp_path):
+    """Where none is 10 s long, samples are as long as the shortest."""
+    kind, path = Ecg(), stored(tmp_path / "a.npz", range(2), seconds=4.0)
+    config = EcgConfig(leads=LEADS, rate=100)
+    source = kind.open(path, config)
+    assert source.samples == 400 and kind.shape(source, config, None) == (3, 400)
+    _, settled = kind.settle(source, config)
+    assert settled.seconds == 4 and kind.suit(config, (3, 400)).seconds == 4
+    assert kind.open(stored(tmp_path / "b.npz", range(2), seconds=12.0), config).samples == 1000
 
 
 def test_inspect_says_what_is_there(trained, capsys):

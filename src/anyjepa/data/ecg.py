@@ -32,6 +32,9 @@ KINDS = (
 )
 """What :func:`open_ecg` takes, in words."""
 
+PUBLISHED_SECONDS = 10.0
+"""Length of a sample of ECG-JEPA."""
+
 
 @dataclass(frozen=True)
 class EcgConfig:
@@ -72,9 +75,9 @@ class EcgConfig:
     """Label set of PTB-XL: all, diagnostic, subdiagnostic, superdiagnostic, form or rhythm."""
     label: int | str | None = None
     """Where recordings have several labels: the one that is told from its absence; None: see `anyjepa probe --task sets`."""
-    seconds: float = 10.0
-    """Length of a sample; in training a random crop. Longer recordings count once per so many seconds, shorter ones are
-    left out."""
+    seconds: float | None = None
+    """Length of a sample; in training a random crop. Longer recordings count once per so many seconds, shorter ones are left
+    out. None: 10, or the shortest recording where none is that long."""
     most_of_one: int | None = None
     """A recording counts at most so often, so that a few long ones do not crowd out many short ones (the paper's data base of
     half-hour recordings gets 2 % of the training)."""
@@ -104,7 +107,7 @@ class EcgConfig:
         if self.std is not None and not min(self.std) > 0:
             raise ConfigError(f"std must be above 0 for every lead, got {self.std}")
         if self.samples < 1:
-            raise ConfigError(f"seconds={self.seconds:g} at {self.rate:g} Hz are no sample: use more seconds")
+            raise ConfigError(f"seconds={self.seconds} at {self.rate:g} Hz are no sample: use more seconds")
         if not 0 <= self.max_broken <= 1:
             raise ConfigError(f"max_broken is a share in 0..1, got {self.max_broken}")
         for name in ("most_of_one", "limit"):
@@ -115,8 +118,8 @@ class EcgConfig:
 
     @property
     def samples(self) -> int:
-        """Length of a training sample."""
-        return round(self.seconds * self.rate)
+        """Length of a sample."""
+        return round((PUBLISHED_SECONDS if self.seconds is None else self.seconds) * self.rate)
 
     def at_least_one_crop(self) -> EcgConfig:
         """The same, leaving out recordings shorter than a training sample."""
@@ -164,7 +167,7 @@ class EcgRecords:
     def __init__(
         self, store: Store, config: EcgConfig, where: str, rows: Sequence[int] | np.ndarray | None = None
     ) -> None:
-        self.config, self.where, self._store = config, where, store
+        self.config, self.where, self._store, self._asked = config, where, store, rows
         self.leads, self.rate = config.leads, config.rate
         short = [
             i for i, e in enumerate(store.entries) if e.seconds is not None and e.seconds < config.min_seconds
@@ -254,10 +257,9 @@ class EcgRecords:
         except DataError as error:
             raise DataError(f"{self.identity(i)}: {error}") from error
 
-    def scaled(self, config: EcgConfig) -> EcgRecords:
-        """The same recordings with the scale of another config."""
-        scale = replace(self.config, mean=config.mean, std=config.std, clip=config.clip)
-        return self if scale == self.config else EcgRecords(self._store, scale, self.where, self._rows)
+    def reread(self, config: EcgConfig) -> EcgRecords:
+        """The same recordings by another config."""
+        return self if config == self.config else EcgRecords(self._store, config, self.where, self._asked)
 
     def normalised(
         self,
@@ -280,7 +282,7 @@ class EcgRecords:
         chosen = list(range(len(self)) if rows is None else rows)
         if len(chosen) > limit:
             chosen = [chosen[j] for j in np.linspace(0, len(chosen) - 1, limit).astype(int)]
-        plain = EcgRecords(self._store, replace(self.config, mean=None, std=None), self.where, self._rows)
+        plain = self.reread(replace(self.config, mean=None, std=None))
         count, total, squares = (np.zeros(len(self.leads)) for _ in range(3))
         for i in chosen:
             try:
@@ -301,7 +303,7 @@ class EcgRecords:
         mean = total / known
         std = np.where(count, np.sqrt(np.maximum(squares / known - np.square(mean), 1e-12)), 1.0)
         scaled = replace(self.config, mean=tuple(mean.tolist()), std=tuple(std.tolist()))
-        return EcgRecords(self._store, scaled, self.where, self._rows)
+        return self.reread(scaled)
 
 
 def open_ecg(path: str | Path, config: EcgConfig | None = None) -> EcgRecords:

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from anyjepa.data.base import Source
-from anyjepa.data.ecg import KINDS, EcgConfig, EcgRecords, open_ecg
+from anyjepa.data.ecg import KINDS, PUBLISHED_SECONDS, EcgConfig, EcgRecords, open_ecg
 from anyjepa.data.ecg_dataset import EcgDataset
 from anyjepa.data.ecg_report import EcgReport, look_at_recordings
 from anyjepa.data.ecg_segments import EcgSegments
@@ -42,7 +42,10 @@ class Ecg(Modality):
     def open(
         self, path: str | Path, config: EcgConfig, *, labels: bool = False, progress: Progress | None = None
     ) -> EcgSegments:
-        source = EcgSegments(open_ecg(path, config.at_least_one_crop()), config)
+        records = open_ecg(path, config if config.seconds is None else config.at_least_one_crop())
+        if config.seconds is None:
+            config = replace(config, seconds=usual_seconds(records))
+        source = EcgSegments(records.reread(config.at_least_one_crop()), config)
         if labels and source.label_sets is None:
             raise DataError(
                 f"the recordings of {path} have no labels: no header has a comment '#{config.label_key}: ...'; name another one "
@@ -61,13 +64,17 @@ class Ecg(Modality):
             return super().given(x, config, shape)
         array = x.detach().cpu().numpy() if isinstance(x, Tensor) else x
         store = array_store(array, config.file_leads or config.leads, config.file_rate or config.rate)
-        return EcgSegments(EcgRecords(store, config.at_least_one_crop(), "X"), config)
+        records = EcgRecords(store, config, "X")
+        if config.seconds is None:
+            config = replace(config, seconds=usual_seconds(records))
+        return EcgSegments(records.reread(config.at_least_one_crop()), config)
 
     def inspect(self, source: Source, config: EcgConfig) -> EcgReport:
         return look_at_recordings(_segments(source))
 
     def shape(self, source: Source, config: EcgConfig, report: Any) -> tuple[int, int]:
-        return (len(config.leads), config.samples)
+        segments = _segments(source)
+        return (segments.channels, segments.samples)
 
     def suit(self, config: EcgConfig, shape: tuple[int, ...]) -> EcgConfig:
         if len(shape) != 2:
@@ -76,6 +83,8 @@ class Ecg(Modality):
             raise ConfigError(
                 f"the model takes {shape[0]} leads, ecg.leads names {len(config.leads)}: {', '.join(config.leads)}"
             )
+        if config.seconds is None:
+            config = replace(config, seconds=shape[1] / config.rate)
         if shape[1] != config.samples:
             raise ConfigError(
                 f"the model takes {shape[1]} samples, {config.samples} are given: set ecg.seconds="
@@ -86,28 +95,32 @@ class Ecg(Modality):
     def settle(self, source: Source, config: EcgConfig) -> tuple[Source, EcgConfig]:
         """Mean and standard deviation of each lead, where none were set."""
         segments = _segments(source)
+        if config.seconds is None:
+            config = replace(config, seconds=segments.samples / segments.rate)
+        segments = segments.reread(config)
         if config.std is None and config.scaled:
             # Of several lists each keeps a scale of its own; later data are read with the first.
             scaled = [part.normalised(absent="zero") for part in segments.parts]
             first = scaled[0].config
             return EcgSegments(scaled, config), replace(config, mean=first.mean, std=first.std)
-        return segments.scaled(config), config
+        return segments, config
 
     def dataset(self, source: Source, config: EcgConfig) -> EcgDataset:
         segments = _segments(source)
         if segments.samples != config.samples:
-            segments = EcgSegments(segments.parts, config)
+            segments = segments.reread(config)
         return EcgDataset(segments, config)
 
     def continued(
         self, config: EcgConfig, theirs: EcgConfig, source: Source, shape: tuple[int, ...]
     ) -> EcgConfig:
-        if (config.leads, config.rate) != (theirs.leads, theirs.rate):
-            names = ", ".join(theirs.leads)
-            raise ConfigError(
-                f"the weights are for the leads {names} at {theirs.rate:g} Hz: set ecg.leads=[{names}] and ecg.rate="
-                f"{theirs.rate:g}"
-            )
+        usual = EcgConfig()
+        for name in ("leads", "rate", "seconds"):
+            mine, trained = getattr(config, name), getattr(theirs, name)
+            if mine not in (getattr(usual, name), trained):
+                shown = f"[{', '.join(trained)}]" if name == "leads" else f"{trained:g}"
+                raise ConfigError(f"the weights are for ecg.{name}={shown}: leave ecg.{name} out")
+        config = replace(config, leads=theirs.leads, rate=theirs.rate, seconds=theirs.seconds)
         if config.std is not None:
             return config
         return replace(config, mean=theirs.mean, std=theirs.std, clip=theirs.clip)
@@ -117,6 +130,14 @@ class Ecg(Modality):
 
     def raw(self, shape: tuple[int, ...]) -> Callable[[Tensor], Float[Tensor, "B F"]]:
         return spectrum_and_rhythm
+
+
+def usual_seconds(records: EcgRecords) -> float:
+    """Length of a sample where none was chosen: that of the paper, or of the shortest recording where none is that long."""
+    known = records.seconds[np.isfinite(records.seconds)]
+    if not len(known) or known.max() >= PUBLISHED_SECONDS:
+        return PUBLISHED_SECONDS
+    return int(float(known.min()) * records.rate) / records.rate
 
 
 def spectrum_and_rhythm(x: Float[Tensor, "B C T"]) -> Float[Tensor, "B F"]:

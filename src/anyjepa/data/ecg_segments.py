@@ -92,9 +92,10 @@ class EcgSegments(Source):
             return None, None
         return self.label_sets.argmax(axis=1), self.label_names
 
-    def scaled(self, config: EcgConfig) -> EcgSegments:
-        """The same segments with the scale of another config."""
-        return EcgSegments([part.scaled(config) for part in self.parts], config)
+    def reread(self, config: EcgConfig) -> EcgSegments:
+        """Segments of the same recordings by another config."""
+        whole = config.at_least_one_crop()
+        return EcgSegments([part.reread(whole) for part in self.parts], config)
 
     def _label_sets(self) -> tuple[tuple[str, ...], Bool[np.ndarray, "N K"] | None]:
         names = tuple(sorted({name for part in self.parts for name in part.label_names}))
