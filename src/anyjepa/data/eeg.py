@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from anyjepa.data.base import encode_labels
 from anyjepa.data.eeg_channels import prepare, same_channels
 from anyjepa.data.eeg_config import EEGConfig
 from anyjepa.data.eeg_files import ENDINGS, Recording, read_epochs, read_file, read_raw
+from anyjepa.data.montage import STANDARD, standard_places
 from anyjepa.errors import ConfigError, DataError, nearest
 
 
@@ -37,6 +38,7 @@ class EEGWindows:
         labels: (N,) class of each window, or None.
         class_names: names of the classes, or None.
         skipped: windows or whole recordings left out because the recording was too short for them.
+        broken: what is wrong with each recording that was left out.
     """
 
     signals: tuple[np.ndarray, ...] = field(repr=False)
@@ -51,6 +53,7 @@ class EEGWindows:
     labels: np.ndarray | None = field(default=None, repr=False)
     class_names: tuple[str, ...] | None = None
     skipped: int = 0
+    broken: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -65,9 +68,27 @@ class EEGWindows:
         recording, start = self.where[i]
         return torch.from_numpy(self.signals[recording][:, start : start + self.samples].copy())
 
-    def batch(self, index: Sequence[int] | np.ndarray) -> Float[Tensor, "B C T"]:
-        """Several windows in microvolts."""
-        return torch.stack([self.read(int(i)) for i in index])
+    def batch(
+        self, index: Sequence[int] | np.ndarray, late: Sequence[int] | np.ndarray | None = None
+    ) -> Float[Tensor, "B C T"]:
+        """Several windows in microvolts.
+
+        Args:
+            index: their numbers.
+            late: (B,) samples by which each begins later, at most :attr:`room`.
+        """
+        where = self.where[np.asarray(index, dtype=np.int64)]
+        starts = where[:, 1] if late is None else where[:, 1] + np.asarray(late, dtype=np.int64)
+        found = np.empty((len(where), *self.shape), dtype=np.float32)
+        for row, recording, start in zip(found, where[:, 0], starts, strict=True):
+            row[:] = self.signals[recording][:, start : start + self.samples]
+        return torch.from_numpy(found)
+
+    @property
+    def room(self) -> Int[np.ndarray, "N"]:
+        """Samples from the end of each window to the end of its recording."""
+        lengths = np.array([s.shape[1] for s in self.signals])
+        return lengths[self.where[:, 0]] - self.where[:, 1] - self.samples
 
     def identity(self, i: int) -> str:
         """Where window ``i`` comes from, for a person."""
@@ -86,6 +107,8 @@ class EEGWindows:
             names = self.class_names or tuple(map(str, np.unique(self.labels)))
             counts = np.unique(self.labels, return_counts=True)[1]
             lines.append("labels: " + ", ".join(f"{n} {c}" for n, c in zip(names, counts, strict=True)))
+        for told in self.broken:
+            lines.append(f"left out: {told}")
         if self.skipped:
             lines.append(f"left out: {self.skipped} windows for which a recording was too short")
         return "\n".join(lines)
@@ -120,14 +143,23 @@ def open_eeg(
     """
     config = config or EEGConfig()
     items = _items(data)
+    if config.montage not in ("file", STANDARD):
+        # An unknown montage is no fault of the recordings.
+        standard_places(config.montage)
     prepared: list[Recording] = []
+    broken: list[DataError] = []
     for done, item in enumerate(items, start=1):
-        # One at a time, so that no more than one is in memory at its full rate.
-        recording = prepare(_read(item, config), config)
-        prepared.append(same_channels(recording, prepared[0] if prepared else recording))
+        try:
+            # One at a time, so that no more than one is in memory at its full rate.
+            recording = prepare(_read(item, config), config)
+            prepared.append(same_channels(recording, prepared[0] if prepared else recording))
+        except DataError as error:
+            broken.append(error)
+            if len(broken) > config.max_broken * len(items):
+                raise _too_many(broken, len(items), config) from error
         if progress is not None:
             progress(done, len(items))
-    return _cut(prepared, config, labels)
+    return replace(_cut(prepared, config, labels), broken=tuple(map(str, broken)))
 
 
 def from_arrays(
@@ -167,6 +199,15 @@ def from_arrays(
         groups=_as_array(groups),
     )
     return _cut([prepare(found.scaled(config.unit), config)], config, labels is not None)
+
+
+def _too_many(broken: list[DataError], total: int, config: EEGConfig) -> DataError:
+    if len(broken) == 1:
+        return broken[0]
+    return DataError(
+        f"{len(broken)} of {total} recordings cannot be used, more than eeg.max_broken={config.max_broken:.0%}. "
+        f"The first: {broken[0]}"
+    )
 
 
 def _as_array(values: Sequence[Any] | np.ndarray | None) -> np.ndarray | None:
