@@ -23,7 +23,7 @@ class EEGConfig:
     every: float = 16.9
     """Seconds from the start of one unlabelled window to the next (paper, whatever the length)."""
     jitter: float = 0.0
-    """Seconds by which an unlabelled window may begin later in training, drawn anew in each epoch (0 in the paper: always the same
+    """Seconds by which an unlabelled window may begin later in training, drawn anew each time (0 in the paper: always the same
     windows). With few recordings set it to ``every``, and all there is gets seen."""
     offset: float = 0.0
     """Seconds from an event to the start of its labelled window."""

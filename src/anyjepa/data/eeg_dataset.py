@@ -24,11 +24,11 @@ class EEGDataset(Dataset):
     """
 
     noun: ClassVar[str] = "windows"
-    source: EEGWindows
+    source: EEGWindows  # type: ignore[assignment]
 
     def __init__(self, source: EEGWindows, config: EEGConfig | None = None) -> None:
         config = config or EEGConfig()
-        super().__init__(source, config)
+        super().__init__(source, config)  # type: ignore[arg-type]
         # Windows of an event belong to it.
         most = 0 if source.labels is not None else round(config.jitter * source.rate)
         self._late = np.minimum(source.room, most)
@@ -39,7 +39,7 @@ class EEGDataset(Dataset):
         return self.source.shape
 
     def draw(self, step: int, indices: Indices, seed: int) -> Float[Tensor, "B C T"]:
-        """Training batch: each window as it is, or up to ``config.jitter`` later. Row b depends on seed, step, indices[b] only."""
+        """Training batch: windows as they are, or up to ``config.jitter`` later. Row b depends on seed, step, indices[b] only."""
         index = np.asarray(indices, dtype=np.int64)
         if not self._late.any():
             return self.source.batch(index)

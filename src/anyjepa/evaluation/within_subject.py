@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from anyjepa.errors import ConfigError, DataError, nearest
 from anyjepa.randomness import derive_seed, permutation
 
-
 _AT_ONCE = 64
 """Windows that are looked at together without gradients."""
 
