@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import sys
 import tempfile
 import time
@@ -24,20 +23,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from eeg_classical import CLASSICAL, FOLDS, cross_validated, linear_features
-from eeg_table import tables
 
 from anyjepa.config import from_dict
 from anyjepa.data import build_loader
 from anyjepa.data.eeg import EEGWindows, from_arrays, open_eeg
 from anyjepa.data.eeg_config import EEGConfig
 from anyjepa.data.eeg_dataset import EEGDataset
+from anyjepa.data.montage import look_up
 from anyjepa.evaluation.within_subject import WithinSubjectConfig, within_subject
 from anyjepa.methods.sjepa import SJEPA, SJEPAConfig
 from anyjepa.methods.sjepa_heads import SCHEMES, SJEPAClassifier
 from anyjepa.monitoring.examine import examine, read_rows
 from anyjepa.training import TrainConfig
 from anyjepa.training.loop import train
+from eeg_classical import CLASSICAL, FOLDS, cross_validated, linear_features
+from eeg_simulated import CHANNELS, simulate
+from eeg_table import tables
 
 RESULTS = Path(__file__).parent / "results" / "eeg.jsonl"
 MMIDB, BCI2 = "eeg-eegmmidb-s001", "eeg-bci2-sp1s"
@@ -45,8 +46,12 @@ UNSEEN = (5, 6)
 """Runs of the first data set that are scored, and that no pretraining sees."""
 SHORT = [[8, 25, 6], [32, 2, 2], [64, 2, 2]]
 """Local convolutions for 100 Hz whose first token sees 0.43 s: trials of half a second are too short for the paper's."""
-MODEL: dict[str, Any] = dict(size="nano", dropout=0.0, ema=[0.99, 1.0])
-DECODER = WithinSubjectConfig(folds=FOLDS, epochs=100, patience=20, batch_size=32)
+REGULARIZED: dict[str, Any] = dict(regularizer=dict(kind="vicreg", level="both", weight=0.2))
+PLAIN: dict[str, Any] = dict(regularizer=dict(kind="none"))
+MODEL: dict[str, Any] = dict(size="nano", dropout=0.0, ema=[0.99, 1.0]) | REGULARIZED
+DECODER = WithinSubjectConfig(folds=FOLDS, epochs=100, patience=20, batch_size=8)
+TOKENS = 64
+"""Tokens of a channel in a batch: all trainings see as much in a step, whatever the length of their windows."""
 LENGTHS = {1: 152, 4: 536, 16: 2072}
 """Samples at 128 Hz that give so many tokens per channel."""
 
@@ -71,15 +76,14 @@ def pretrained(
     windows: EEGWindows, jitter: float, fields: dict[str, Any], seed: int, options: argparse.Namespace
 ) -> tuple[SJEPA, dict[str, Any]]:
     """A model trained on windows by the library's loop, and what the doctor says of it."""
+    if not options.steps:
+        return untrained(windows, fields, seed), {}
     optim = dict(steps=options.steps, warmup_steps=options.steps // 10, lr=options.lr)
     config = from_dict(SJEPAConfig, MODEL | fields | dict(seed=seed, optim=optim))
-    method = SJEPA(config.with_channels(windows.channels, windows.positions).fit(windows.shape))
-    if not options.steps:
-        return method.eval(), {}
+    method = SJEPA(config.with_channels(windows.electrodes, windows.positions).fit(windows.shape))
     data = EEGDataset(windows, EEGConfig(jitter=jitter))
-    how = TrainConfig(
-        seed=seed, batch_size=options.batch_size, workers=0, accelerator="cpu", checkpoint_every=10**6
-    )
+    batch = TOKENS // method.layout.grid[1]
+    how = TrainConfig(seed=seed, batch_size=batch, workers=0, accelerator="cpu", checkpoint_every=10**6)
     started = time.monotonic()
 
     def loader(start: int, rank: int, world: int) -> Any:
@@ -104,17 +108,18 @@ def pretrained(
 def untrained(windows: EEGWindows, fields: dict[str, Any], seed: int) -> SJEPA:
     """The same model with its first weights."""
     config = from_dict(SJEPAConfig, MODEL | fields | dict(seed=seed))
-    return SJEPA(config.with_channels(windows.channels, windows.positions).fit(windows.shape)).eval()
+    return SJEPA(config.with_channels(windows.electrodes, windows.positions).fit(windows.shape)).eval()
 
 
 def scored(
-    method: SJEPA, task: EEGWindows, seed: int, ways: tuple[str, ...], **facts: Any
+    method: SJEPA, trials: EEGWindows, seed: int, ways: tuple[str, ...], **facts: Any
 ) -> Iterator[dict[str, Any]]:
     """A row for each way of using a model: ``frozen`` linear classifiers, or new-/full- and one of the three heads."""
-    x, labels = task.batch(range(len(task))), task.labels
+    x, labels = trials.batch(range(len(trials))), trials.labels
     assert labels is not None
+    classes = len(np.unique(labels))
     # Codes that were learned for a name go with it; other electrodes get the code of their place.
-    moved = method.with_channels(task.channels, task.positions).eval()
+    moved = method.with_channels(trials.electrodes, trials.positions).eval()
     for way in ways:
         started = time.monotonic()
         if way.startswith("frozen"):
@@ -125,21 +130,25 @@ def scored(
             decoder = replace(DECODER, full=mode == "full", seed=seed)
 
             def build(number: int, scheme: str = scheme) -> SJEPAClassifier:
-                return SJEPAClassifier(moved, 2, scheme, samples=task.samples, seed=number)
+                return SJEPAClassifier(moved, classes, scheme, samples=trials.samples, seed=number)
 
             scores = within_subject(build, x, labels, config=decoder).scores[0]
         yield dict(
             way=way,
             accuracy=round(float(np.mean(scores)), 4),
             folds=np.round(scores, 3).tolist(),
-            trials=len(task),
+            trials=len(trials),
             seed=seed,
             minutes=round((time.monotonic() - started) / 60, 2),
             **facts,
         )
 
 
-WAYS = ("frozen-mean", "frozen-channels", *(f"{mode}-{scheme}" for mode in ("new", "full") for scheme in SCHEMES))
+WAYS = (
+    "frozen-mean",
+    "frozen-channels",
+    *(f"{mode}-{scheme}" for mode in ("new", "full") for scheme in SCHEMES),
+)
 
 
 def pilot(root: Path, seed: int, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -168,11 +177,19 @@ def sweeps(root: Path, seed: int, options: argparse.Namespace) -> Iterator[dict[
     ways = options.ways or WAYS
     windows = mmidb(root, (3, 4, 7, 8), EEGConfig(samples=LENGTHS[4], every=1.0))
     yield from scored(untrained(windows, {}, seed), task, seed, ways, **told, source="untrained")
-    for tokens, diameter in ((4, 0.6), (4, 0.4), (4, 0.8), (1, 0.6), (16, 0.6)):
+    for tokens, diameter, more in (
+        (4, 0.6, REGULARIZED),
+        (4, 0.6, PLAIN),
+        (4, 0.4, REGULARIZED),
+        (4, 0.8, REGULARIZED),
+        (1, 0.6, REGULARIZED),
+        (16, 0.6, REGULARIZED),
+    ):
         windows = mmidb(root, (3, 4, 7, 8), EEGConfig(samples=LENGTHS[tokens], every=1.0))
-        fields = dict(masks=dict(diameter=diameter))
+        fields = dict(masks=dict(diameter=diameter)) | more
         method, facts = pretrained(windows, 1.0, fields, seed, options)
-        facts |= dict(source="runs 3, 4, 7, 8", tokens=tokens, diameter=diameter)
+        source = "runs 3, 4, 7, 8" + (", no regularizer" if more is PLAIN else "")
+        facts |= dict(source=source, tokens=tokens, diameter=diameter)
         yield from scored(method, task, seed, ways, **told, **facts)
 
 
@@ -186,7 +203,8 @@ def montage(root: Path, seed: int, options: argparse.Namespace) -> Iterator[dict
         "bci2, 28 channels, all": (bci2(root, "all"), 0.0),
         "bci2, 28 channels, unlabelled": (bci2(root, "unlabelled"), 0.0),
     }
-    tasks = {"fists/feet": fists_or_feet(root, 100.0, 211), "left/right": bci2(root, "labelled")}
+    ways = options.ways or tuple(way for way in WAYS if way != "full-contextual")
+    tasks = {"fists/feet": fists_or_feet(root, 100.0, 403), "left/right": bci2(root, "labelled")}
     for source, found in sources.items():
         facts: dict[str, Any] = dict(part="montage", source=source)
         if found is None:
@@ -197,7 +215,7 @@ def montage(root: Path, seed: int, options: argparse.Namespace) -> Iterator[dict
         for name, task in tasks.items():
             if source.endswith("unlabelled") and name != "left/right":
                 continue
-            yield from scored(method, task, seed, options.ways or WAYS, **facts, task=name)
+            yield from scored(method, task, seed, ways, **facts, task=name)
 
 
 def classical(root: Path, seed: int, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -219,11 +237,39 @@ def classical(root: Path, seed: int, options: argparse.Namespace) -> Iterator[di
             )
 
 
+def simulated(root: Path, seed: int, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """The smallest experiment: four classes of a simulated occipital rhythm; subjects of the trials are not those of training."""
+    places = look_up(CHANNELS)[1]
+    config = EEGConfig(rate=128.0, band=None, samples=LENGTHS[4])
+
+    def windows(subjects: int, trials: int, number: int, labels: bool) -> EEGWindows:
+        made = simulate(places, subjects, trials, number)
+        return from_arrays(
+            made.x,
+            CHANNELS,
+            128.0,
+            config=config,
+            groups=made.subjects,
+            positions=places,
+            labels=made.labels if labels else None,
+        )
+
+    unlabelled, task = windows(8, 125, 2 * seed, False), windows(1, 80, 2 * seed + 1, True)
+    told = dict(part="simulated", task="four rhythms")
+    ways = options.ways or tuple(f"{mode}-{scheme}" for mode in ("new", "full") for scheme in SCHEMES)
+    yield from scored(untrained(unlabelled, {}, seed), task, seed, ways, **told, source="untrained")
+    for diameter in (0.4, 0.6, 0.8):
+        method, facts = pretrained(unlabelled, 0.0, dict(masks=dict(diameter=diameter)), seed, options)
+        facts |= dict(source="8 other subjects", tokens=4, diameter=diameter)
+        yield from scored(method, task, seed, ways, **told, **facts)
+
+
 PARTS: dict[str, Callable[[Path, int, argparse.Namespace], Iterator[dict[str, Any]]]] = {
     "pilot": pilot,
     "sweeps": sweeps,
     "montage": montage,
     "classical": classical,
+    "simulated": simulated,
 }
 
 
@@ -234,8 +280,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder that holds the two data sets")
     parser.add_argument("--part", choices=PARTS, nargs="+", default=["classical", "montage", "sweeps"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, default=400)
-    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--ways", nargs="+", help=f"of {', '.join(WAYS)}")
     parser.add_argument("--model", default="{}", help="model fields as JSON, for the pilot")
@@ -256,7 +301,9 @@ def main() -> None:
                 row |= dict(date=now, hardware=hardware, torch=torch.__version__, command=command)
                 with options.results.open("a") as file:
                     file.write(json.dumps(row) + "\n")
-                shown = {k: row.get(k) for k in ("part", "task", "source", "tokens", "diameter", "seed", "verdict")}
+                shown = {
+                    k: row.get(k) for k in ("part", "task", "source", "tokens", "diameter", "seed", "verdict")
+                }
                 print(row["way"], row["accuracy"], shown, row.get("minutes"), flush=True)
 
 

@@ -15,9 +15,7 @@ Fit = Callable[[np.ndarray, np.ndarray, np.ndarray, float], np.ndarray]
 """Answers for test trials from (training trials, their labels, test trials, samples per second)."""
 
 
-def cross_validated(
-    fit: Fit, x: np.ndarray, labels: np.ndarray, seed: int, rate: float = 0.0
-) -> list[float]:
+def cross_validated(fit: Fit, x: np.ndarray, labels: np.ndarray, seed: int, rate: float = 0.0) -> list[float]:
     """Accuracy of each of five stratified folds; everything is fitted inside the fold."""
     from sklearn.model_selection import StratifiedKFold
 
@@ -63,15 +61,13 @@ def slow(train: np.ndarray, labels: np.ndarray, test: np.ndarray, rate: float) -
 
 
 def linear(train: np.ndarray, labels: np.ndarray, test: np.ndarray, rate: float) -> np.ndarray:
-    """Logistic regression of standardised features, its strength chosen inside the training folds."""
-    from sklearn.linear_model import LogisticRegressionCV
+    """Ridge classifier of standardised features, its strength chosen inside the training folds."""
+    from sklearn.linear_model import RidgeClassifierCV
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    model = LogisticRegressionCV(
-        Cs=np.logspace(-5, 0, 6), cv=4, max_iter=500, l1_ratios=(0,), use_legacy_attributes=False
-    )
-    return make_pipeline(StandardScaler(), model).fit(train, labels).predict(test)
+    model = make_pipeline(StandardScaler(), RidgeClassifierCV(alphas=np.logspace(0, 6, 13)))
+    return model.fit(train, labels).predict(test)
 
 
 CLASSICAL: dict[str, Fit] = {"csp": csp(8, 30), "csp-wide": csp(4, 38), "slow": slow, "linear": linear}

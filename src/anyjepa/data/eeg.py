@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from anyjepa.data.base import encode_labels
+from anyjepa.data.base import Source, encode_labels
 from anyjepa.data.eeg_channels import prepare, same_channels
 from anyjepa.data.eeg_config import EEGConfig
 from anyjepa.data.eeg_files import ENDINGS, Recording, read_epochs, read_file, read_raw
@@ -22,7 +22,7 @@ from anyjepa.errors import ConfigError, DataError, nearest
 
 
 @dataclass(frozen=True)
-class EEGWindows:
+class EEGWindows(Source):
     """Numbered windows of EEG, in memory.
 
     Attributes:
@@ -31,7 +31,7 @@ class EEGWindows:
         where: (N, 2) recording and first sample of each window.
         samples: length of a window.
         rate: samples per second.
-        channels: C names.
+        electrodes: C names.
         positions: (C, 3) in metres, NaN where unknown.
         groups: (N,) number of the subject, file or folder of each window.
         group_names: their names.
@@ -46,7 +46,7 @@ class EEGWindows:
     where: np.ndarray = field(repr=False)
     samples: int
     rate: float
-    channels: tuple[str, ...]
+    electrodes: tuple[str, ...]
     positions: np.ndarray = field(repr=False)
     groups: np.ndarray = field(repr=False)
     group_names: tuple[str, ...]
@@ -56,9 +56,14 @@ class EEGWindows:
     broken: tuple[str, ...] = ()
 
     @property
+    def channels(self) -> int:  # type: ignore[override]
+        """C, the number of electrodes."""
+        return len(self.electrodes)
+
+    @property
     def shape(self) -> tuple[int, int]:
         """(C, T) of every window."""
-        return (len(self.channels), self.samples)
+        return (self.channels, self.samples)
 
     def __len__(self) -> int:
         return len(self.where)
@@ -101,7 +106,7 @@ class EEGWindows:
         lines = [
             f"{len(self)} windows of {self.samples} samples ({self.samples / self.rate:g} s at {self.rate:g} Hz) from "
             f"{len(self.signals)} recordings ({seconds / 60:.1f} min) of {len(self.group_names)} groups",
-            f"{len(self.channels)} channels: {', '.join(self.channels)}",
+            f"{self.channels} channels: {', '.join(self.electrodes)}",
         ]
         if self.labels is not None:
             names = self.class_names or tuple(map(str, np.unique(self.labels)))
@@ -112,10 +117,6 @@ class EEGWindows:
         if self.skipped:
             lines.append(f"left out: {self.skipped} windows for which a recording was too short")
         return "\n".join(lines)
-
-    def label(self, i: int) -> int | None:
-        """Class of window ``i``, or None without labels."""
-        return None if self.labels is None else int(self.labels[i])
 
 
 def open_eeg(

@@ -24,11 +24,11 @@ class EEGDataset(Dataset):
     """
 
     noun: ClassVar[str] = "windows"
-    source: EEGWindows  # type: ignore[assignment]
+    source: EEGWindows
 
     def __init__(self, source: EEGWindows, config: EEGConfig | None = None) -> None:
         config = config or EEGConfig()
-        super().__init__(source, config)  # type: ignore[arg-type]
+        super().__init__(source, config)
         # Windows of an event belong to it.
         most = 0 if source.labels is not None else round(config.jitter * source.rate)
         self._late = np.minimum(source.room, most)
