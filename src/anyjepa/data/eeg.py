@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from anyjepa.data.base import Source, encode_labels
+from anyjepa.data.broken import Broken
 from anyjepa.data.eeg_channels import prepare, same_channels
 from anyjepa.data.eeg_config import EEGConfig
 from anyjepa.data.eeg_files import ENDINGS, Recording, read_epochs, read_file, read_raw
@@ -38,7 +39,7 @@ class EEGWindows(Source):
         labels: (N,) class of each window, or None.
         class_names: names of the classes, or None.
         skipped: windows or whole recordings left out because the recording was too short for them.
-        broken: what is wrong with each recording that was left out.
+        broken: the recordings that were left out, and why.
     """
 
     signals: tuple[np.ndarray, ...] = field(repr=False)
@@ -53,7 +54,7 @@ class EEGWindows(Source):
     labels: np.ndarray | None = field(default=None, repr=False)
     class_names: tuple[str, ...] | None = None
     skipped: int = 0
-    broken: tuple[str, ...] = ()
+    broken: tuple[Broken, ...] = ()
 
     @property
     def channels(self) -> int:  # type: ignore[override]
@@ -113,7 +114,7 @@ class EEGWindows(Source):
             counts = np.unique(self.labels, return_counts=True)[1]
             lines.append("labels: " + ", ".join(f"{n} {c}" for n, c in zip(names, counts, strict=True)))
         for told in self.broken:
-            lines.append(f"left out: {told}")
+            lines.append(f"left out: {told.reason}")
         if self.skipped:
             lines.append(f"left out: {self.skipped} windows for which a recording was too short")
         return "\n".join(lines)
@@ -148,19 +149,19 @@ def open_eeg(
         # An unknown montage is no fault of the recordings.
         standard_places(config.montage)
     prepared: list[Recording] = []
-    broken: list[DataError] = []
+    broken: list[Broken] = []
     for done, item in enumerate(items, start=1):
         try:
             # One at a time, so that no more than one is in memory at its full rate.
             recording = prepare(_read(item, config), config)
             prepared.append(same_channels(recording, prepared[0] if prepared else recording))
         except DataError as error:
-            broken.append(error)
+            broken.append(Broken(str(item) if isinstance(item, Path) else type(item).__name__, str(error)))
             if len(broken) > config.max_broken * len(items):
                 raise _too_many(broken, len(items), config) from error
         if progress is not None:
             progress(done, len(items))
-    return replace(_cut(prepared, config, labels), broken=tuple(map(str, broken)))
+    return replace(_cut(prepared, config, labels), broken=tuple(broken))
 
 
 def from_arrays(
@@ -202,12 +203,12 @@ def from_arrays(
     return _cut([prepare(found.scaled(config.unit), config)], config, labels is not None)
 
 
-def _too_many(broken: list[DataError], total: int, config: EEGConfig) -> DataError:
+def _too_many(broken: list[Broken], total: int, config: EEGConfig) -> DataError:
     if len(broken) == 1:
-        return broken[0]
+        return DataError(broken[0].reason)
     return DataError(
         f"{len(broken)} of {total} recordings cannot be used, more than eeg.max_broken={config.max_broken:.0%}. "
-        f"The first: {broken[0]}"
+        f"The first: {broken[0].reason}"
     )
 
 
@@ -277,6 +278,9 @@ def _cut(recordings: list[Recording], config: EEGConfig, labels: bool) -> EEGWin
             )
     if not starts:
         raise DataError(_nothing(trials, config, labels, samples))
+    if config.limit is not None and config.limit < len(starts):
+        rows = np.arange(config.limit) * len(starts) // config.limit
+        starts, classes, groups = ([part[i] for i in rows] for part in (starts, classes, groups))  # type: ignore[assignment]
     first = trials[0]
     numbers, class_names = encode_labels(classes, "events") if labels else (None, None)
     group_names, group = np.unique(np.array(groups), return_inverse=True)

@@ -44,6 +44,8 @@ class EEGConfig:
     """Unit of arrays. Files know theirs; windows are always in microvolts."""
     max_broken: float = 0.1
     """Largest share of the recordings that may be unusable (cut off, not finite, other channels): they are left out and named."""
+    limit: int | None = None
+    """Use that many windows, evenly spread over all; None: all."""
 
     def __post_init__(self) -> None:
         for name, hint in get_type_hints(EEGConfig).items():
@@ -56,6 +58,8 @@ class EEGConfig:
                 raise ConfigError(f"eeg.{name} must be above 0, got {value}")
         if not 0 <= self.jitter < float("inf"):
             raise ConfigError(f"eeg.jitter must be 0 or more seconds, got {self.jitter}")
+        if self.limit is not None and self.limit < 1:
+            raise ConfigError(f"eeg.limit must be at least 1, got {self.limit}")
         if not 0 <= self.max_broken <= 1:
             raise ConfigError(f"eeg.max_broken is a share in 0..1, got {self.max_broken}")
         if self.band is not None and not 0 <= self.band[0] < self.band[1]:
