@@ -131,15 +131,15 @@ def electrode_errors(method: Method, samples: Samples, seed: int) -> FigureSecti
     bar = figure.colorbar(dots, ax=axes, shrink=0.7)
     bar.set_label("error; 1: as the mean of the other windows", fontsize=8)
     bar.ax.tick_params(labelsize=7)
-    ranked = [windows.electrodes[i] for i in np.argsort(np.nan_to_num(ratio, nan=np.inf), kind="stable")]
-    best = ", ".join(ranked[:3])
-    alt = f"head from above, prediction error of each electrode; best {best}; over all {relative:.2f}"
+    ranked = [windows.electrodes[i] for i in np.argsort(ratio, kind="stable") if np.isfinite(ratio[i])]
+    told = f"predicted best: {', '.join(ranked[:3])}; worst: {ranked[-1]}"
+    alt = f"head from above, prediction error of each electrode; {told}; over all {relative:.2f}"
     return FigureSection(
         f"Squared error of the predictions, over {DRAWS} masks of each of {len(samples.index)} windows. The unit is what it costs"
         " to predict, at every electrode and second, the mean of the other windows, which knows the place alone. Over all it is "
         f"{relative:.2f}. Blue electrodes are predicted from their neighbours, red ones are not: a whole region in red may be"
         " the rim, where neighbours are few; a single red one among blue may be a bad electrode.",
-        ((drawn(figure, alt), f"predicted best: {best}"),),
+        ((drawn(figure, alt), told),),
     )
 
 
