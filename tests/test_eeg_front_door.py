@@ -120,8 +120,8 @@ def test_a_bad_file_is_one_message_with_its_name(tmp_path, capsys, kind):
 
 def test_an_unknown_montage_is_one_message(run, tmp_path, capsys):
     arguments = ["pretrain", "sjepa", "--data", str(run[1]), "--out", str(tmp_path / "run"), *MODEL, *FAST]
-    assert main([*arguments, "--eeg.montage", "standard_1006"]) == 2
-    assert "unknown montage 'standard_1006': did you mean 'standard_1005'" in capsys.readouterr().err
+    assert main([*arguments, "--eeg.montage", "standard1005"]) == 2
+    assert "unknown montage 'standard1005': did you mean 'standard_1005'" in capsys.readouterr().err
     assert not (tmp_path / "run" / "config.yaml").exists()
 
 
