@@ -61,7 +61,7 @@ def test_names_and_places():
 def test_windows_of_a_continuous_recording():
     windows = open_eeg(raw_of(sines(), marks=[(1.0, "a")]), PLAIN)
     assert len(windows) == 5 and windows.shape == (3, 256) and windows.labels is None
-    assert windows.channels == tuple(NAMES) and windows.where[:, 1].tolist() == [0, 256, 512, 768, 1024]
+    assert windows.electrodes == tuple(NAMES) and windows.where[:, 1].tolist() == [0, 256, 512, 768, 1024]
     assert windows.read(1).dtype == torch.float32
     np.testing.assert_allclose(windows.read(1), sines()[:, 256:512], atol=1e-4)
     assert torch.equal(windows.batch([1, 3])[1], windows.read(3))
@@ -99,7 +99,7 @@ def test_a_stimulus_channel_stands_in_for_annotations():
     signal[3, 256:260], signal[3, 512:516] = 7e6, 9e6
     raw = raw_of(signal, names=[*NAMES, "STI"], kinds=["eeg"] * 3 + ["stim"])
     windows = open_eeg(raw, PLAIN, labels=True)
-    assert windows.channels == tuple(NAMES) and windows.class_names == ("7", "9")
+    assert windows.electrodes == tuple(NAMES) and windows.class_names == ("7", "9")
     assert windows.where[:, 1].tolist() == [256, 512]
 
 
@@ -139,7 +139,7 @@ def test_edf_written_by_hand_and_cut_off(tmp_path):
     signal = np.rint(100 * sines(6, 160))
     write_edf(tmp_path / "a.edf", signal, 160, ["Fp1.", "Cz..", "O2.."])
     windows = open_eeg(tmp_path / "a.edf", EEGConfig(rate=160.0, band=None, samples=400, every=100.0))
-    assert windows.channels == tuple(NAMES)
+    assert windows.electrodes == tuple(NAMES)
     np.testing.assert_allclose(windows.read(0), signal[:, :400], atol=1e-3)
     whole = (tmp_path / "a.edf").read_bytes()
     (tmp_path / "a.edf").write_bytes(whole[:-100])
@@ -208,11 +208,11 @@ def test_unknown_channels_are_named_dropped_or_kept():
     with pytest.raises(DataError, match=r"no place known for 1 of 4 channels: EOGx.*eeg\.unknown"):
         open_eeg(raw, PLAIN)
     drop = open_eeg(raw, EEGConfig(band=None, samples=256, unknown="drop"))
-    assert drop.channels == tuple(NAMES)
+    assert drop.electrodes == tuple(NAMES)
     keep = open_eeg(raw, EEGConfig(band=None, samples=256, unknown="keep"))
-    assert keep.channels[3] == "EOGx" and np.isnan(keep.positions[3]).all()
+    assert keep.electrodes[3] == "EOGx" and np.isnan(keep.positions[3]).all()
     chosen = open_eeg(raw, EEGConfig(band=None, samples=256, channels=("o2", "Cz")))
-    assert chosen.channels == ("O2", "Cz")
+    assert chosen.electrodes == ("O2", "Cz")
     np.testing.assert_allclose(chosen.read(0), sines()[[2, 1], :256], atol=1e-4)
     with pytest.raises(DataError, match="has no channel Fp2: did you mean 'Fp1'"):
         open_eeg(raw, EEGConfig(band=None, samples=256, channels=("Fp2",)))
@@ -222,7 +222,7 @@ def test_doubled_channels():
     raw = raw_of(sines(), names=["Cz", "EEG Cz-REF", "O2"])
     with pytest.raises(DataError, match=r"2 channels Cz \(Cz, EEG Cz-REF\)"):
         open_eeg(raw, PLAIN)
-    assert open_eeg(raw, EEGConfig(band=None, samples=256, channels=("O2",))).channels == ("O2",)
+    assert open_eeg(raw, EEGConfig(band=None, samples=256, channels=("O2",))).electrodes == ("O2",)
 
 
 def test_recordings_with_other_channels():
@@ -334,7 +334,7 @@ def test_the_recordings_of_eegmmidb(require_data, tmp_path):
         shutil.copy(folder / f"S001R{run}.edf", tmp_path)
     config = EEGConfig(samples=536, events=("T1", "T2"), channels=("C3", "Cz", "C4"), group="R[0-9]+")
     windows = open_eeg(tmp_path, config, labels=True)
-    assert len(windows) == 30 and windows.channels == ("C3", "Cz", "C4") and windows.rate == 128.0
+    assert len(windows) == 30 and windows.electrodes == ("C3", "Cz", "C4") and windows.rate == 128.0
     assert windows.group_names == ("R03", "R06") and windows.class_names == ("T1", "T2")
     assert sorted(np.bincount(windows.labels)) == [14, 16] or sorted(np.bincount(windows.labels)) == [15, 15]
     assert 5 < float(windows.batch(range(30)).std()) < 100, "microvolts"

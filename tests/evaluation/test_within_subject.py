@@ -19,10 +19,17 @@ class Tiny(nn.Module):
     def __init__(self, seed=0):
         super().__init__()
         torch.manual_seed(seed)
-        self.pretrained, self.new, self.calls = nn.Linear(4, 4), nn.Linear(4, 2), []
+        self.pretrained, self.new, self.calls, self.looked = nn.Linear(4, 4), nn.Linear(4, 2), [], 0
 
     def forward(self, x):
-        return self.new(torch.relu(self.pretrained(x.mean(-1))))
+        return self.classify(self.pretrained_features(x))
+
+    def pretrained_features(self, x):
+        self.looked += len(x)
+        return torch.relu(self.pretrained(x.mean(-1)))
+
+    def classify(self, features):
+        return self.new(features)
 
     def new_parameters(self):
         yield from self.new.parameters()
@@ -95,3 +102,15 @@ def test_too_few_windows_and_impossible_settings():
     for wrong in ({"folds": 1}, {"validation": 1.0}, {"patience": 0}):
         with pytest.raises(ConfigError, match=next(iter(wrong))):
             WithinSubjectConfig(**wrong)
+
+
+def test_frozen_layers_look_at_each_window_once():
+    x, labels, _ = trials(1)
+    train, valid = np.arange(20), np.arange(20, 30)
+    model = Tiny()
+    losses = fit_decoder(model, x, labels, train, valid, replace(FAST, full=False))
+    assert len(losses) > 1 and model.looked == 30
+    # The features that are kept are those of the weights as they are.
+    with torch.no_grad():
+        kept = torch.nn.functional.cross_entropy(model(x[valid]), torch.from_numpy(labels[valid]))
+    assert min(losses) == pytest.approx(float(kept), rel=1e-5)

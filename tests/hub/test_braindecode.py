@@ -14,7 +14,9 @@ PLACES = np.random.default_rng(0).normal(size=(62, 3)) * 0.05
 
 @pytest.fixture(scope="module")
 def method():
-    return create("sjepa", size="nano", channels=LEE2019, positions=PLACES.tolist(), samples=280).eval()
+    return create(
+        "sjepa", size="nano", heads=8, channels=LEE2019, positions=PLACES.tolist(), samples=280
+    ).eval()
 
 
 def test_there_and_back(method, tmp_path):

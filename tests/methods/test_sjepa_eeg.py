@@ -24,7 +24,7 @@ def windows(require_data):
 @pytest.fixture(scope="module")
 def trained(windows):
     config = SJEPAConfig(size="nano", dropout=0.0, ema=(0.98, 1.0))
-    method = create("sjepa", config.with_channels(windows.channels, windows.positions).fit(windows.shape))
+    method = create("sjepa", config.with_channels(windows.electrodes, windows.positions).fit(windows.shape))
     optimizer = torch.optim.AdamW([p for p in method.parameters() if p.requires_grad], lr=1e-3)
     order = np.random.default_rng(0)
     losses, statistics = [], {}
@@ -50,7 +50,7 @@ def test_the_loss_falls_and_nothing_collapses(trained):
 def test_the_trained_model_moves_to_fewer_channels_and_classifies(trained, windows):
     method, _, _ = trained
     fewer = method.with_channels(["C3", "Cz", "C4"])
-    rows = [windows.channels.index(c) for c in ("C3", "Cz", "C4")]
+    rows = [windows.electrodes.index(c) for c in ("C3", "Cz", "C4")]
     x = windows.batch(range(4))[:, rows]
     z = fewer.eval().encode(x)
     assert z.layout.grid == (3, 2) and torch.isfinite(z.pooled).all()

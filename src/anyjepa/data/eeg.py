@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from anyjepa.data.base import encode_labels
+from anyjepa.data.base import Source, encode_labels
+from anyjepa.data.broken import Broken
 from anyjepa.data.eeg_channels import prepare, same_channels
 from anyjepa.data.eeg_config import EEGConfig
 from anyjepa.data.eeg_files import ENDINGS, Recording, read_epochs, read_file, read_raw
+from anyjepa.data.montage import STANDARD, standard_places
 from anyjepa.errors import ConfigError, DataError, nearest
 
 
 @dataclass(frozen=True)
-class EEGWindows:
+class EEGWindows(Source):
     """Numbered windows of EEG, in memory.
 
     Attributes:
@@ -30,13 +32,14 @@ class EEGWindows:
         where: (N, 2) recording and first sample of each window.
         samples: length of a window.
         rate: samples per second.
-        channels: C names.
+        electrodes: C names.
         positions: (C, 3) in metres, NaN where unknown.
         groups: (N,) number of the subject, file or folder of each window.
         group_names: their names.
         labels: (N,) class of each window, or None.
         class_names: names of the classes, or None.
         skipped: windows or whole recordings left out because the recording was too short for them.
+        broken: the recordings that were left out, and why.
     """
 
     signals: tuple[np.ndarray, ...] = field(repr=False)
@@ -44,18 +47,24 @@ class EEGWindows:
     where: np.ndarray = field(repr=False)
     samples: int
     rate: float
-    channels: tuple[str, ...]
+    electrodes: tuple[str, ...]
     positions: np.ndarray = field(repr=False)
     groups: np.ndarray = field(repr=False)
     group_names: tuple[str, ...]
     labels: np.ndarray | None = field(default=None, repr=False)
     class_names: tuple[str, ...] | None = None
     skipped: int = 0
+    broken: tuple[Broken, ...] = ()
+
+    @property
+    def channels(self) -> int:  # type: ignore[override]
+        """C, the number of electrodes."""
+        return len(self.electrodes)
 
     @property
     def shape(self) -> tuple[int, int]:
         """(C, T) of every window."""
-        return (len(self.channels), self.samples)
+        return (self.channels, self.samples)
 
     def __len__(self) -> int:
         return len(self.where)
@@ -65,9 +74,27 @@ class EEGWindows:
         recording, start = self.where[i]
         return torch.from_numpy(self.signals[recording][:, start : start + self.samples].copy())
 
-    def batch(self, index: Sequence[int] | np.ndarray) -> Float[Tensor, "B C T"]:
-        """Several windows in microvolts."""
-        return torch.stack([self.read(int(i)) for i in index])
+    def batch(
+        self, index: Sequence[int] | np.ndarray, late: Sequence[int] | np.ndarray | None = None
+    ) -> Float[Tensor, "B C T"]:
+        """Several windows in microvolts.
+
+        Args:
+            index: their numbers.
+            late: (B,) samples by which each begins later, at most :attr:`room`.
+        """
+        where = self.where[np.asarray(index, dtype=np.int64)]
+        starts = where[:, 1] if late is None else where[:, 1] + np.asarray(late, dtype=np.int64)
+        found = np.empty((len(where), *self.shape), dtype=np.float32)
+        for row, recording, start in zip(found, where[:, 0], starts, strict=True):
+            row[:] = self.signals[recording][:, start : start + self.samples]
+        return torch.from_numpy(found)
+
+    @property
+    def room(self) -> Int[np.ndarray, "N"]:
+        """Samples from the end of each window to the end of its recording."""
+        lengths = np.array([s.shape[1] for s in self.signals])
+        return lengths[self.where[:, 0]] - self.where[:, 1] - self.samples
 
     def identity(self, i: int) -> str:
         """Where window ``i`` comes from, for a person."""
@@ -80,19 +107,17 @@ class EEGWindows:
         lines = [
             f"{len(self)} windows of {self.samples} samples ({self.samples / self.rate:g} s at {self.rate:g} Hz) from "
             f"{len(self.signals)} recordings ({seconds / 60:.1f} min) of {len(self.group_names)} groups",
-            f"{len(self.channels)} channels: {', '.join(self.channels)}",
+            f"{self.channels} channels: {', '.join(self.electrodes)}",
         ]
         if self.labels is not None:
             names = self.class_names or tuple(map(str, np.unique(self.labels)))
             counts = np.unique(self.labels, return_counts=True)[1]
             lines.append("labels: " + ", ".join(f"{n} {c}" for n, c in zip(names, counts, strict=True)))
+        for told in self.broken:
+            lines.append(f"left out: {told.reason}")
         if self.skipped:
             lines.append(f"left out: {self.skipped} windows for which a recording was too short")
         return "\n".join(lines)
-
-    def label(self, i: int) -> int | None:
-        """Class of window ``i``, or None without labels."""
-        return None if self.labels is None else int(self.labels[i])
 
 
 def open_eeg(
@@ -120,14 +145,23 @@ def open_eeg(
     """
     config = config or EEGConfig()
     items = _items(data)
+    if config.montage not in ("file", STANDARD):
+        # An unknown montage is no fault of the recordings.
+        standard_places(config.montage)
     prepared: list[Recording] = []
+    broken: list[Broken] = []
     for done, item in enumerate(items, start=1):
-        # One at a time, so that no more than one is in memory at its full rate.
-        recording = prepare(_read(item, config), config)
-        prepared.append(same_channels(recording, prepared[0] if prepared else recording))
+        try:
+            # One at a time, so that no more than one is in memory at its full rate.
+            recording = prepare(_read(item, config), config)
+            prepared.append(same_channels(recording, prepared[0] if prepared else recording))
+        except DataError as error:
+            broken.append(Broken(str(item) if isinstance(item, Path) else type(item).__name__, str(error)))
+            if len(broken) > config.max_broken * len(items):
+                raise _too_many(broken, len(items), config) from error
         if progress is not None:
             progress(done, len(items))
-    return _cut(prepared, config, labels)
+    return replace(_cut(prepared, config, labels), broken=tuple(broken))
 
 
 def from_arrays(
@@ -167,6 +201,15 @@ def from_arrays(
         groups=_as_array(groups),
     )
     return _cut([prepare(found.scaled(config.unit), config)], config, labels is not None)
+
+
+def _too_many(broken: list[Broken], total: int, config: EEGConfig) -> DataError:
+    if len(broken) == 1:
+        return DataError(broken[0].reason)
+    return DataError(
+        f"{len(broken)} of {total} recordings cannot be used, more than eeg.max_broken={config.max_broken:.0%}. "
+        f"The first: {broken[0].reason}"
+    )
 
 
 def _as_array(values: Sequence[Any] | np.ndarray | None) -> np.ndarray | None:
@@ -235,6 +278,9 @@ def _cut(recordings: list[Recording], config: EEGConfig, labels: bool) -> EEGWin
             )
     if not starts:
         raise DataError(_nothing(trials, config, labels, samples))
+    if config.limit is not None and config.limit < len(starts):
+        rows = np.arange(config.limit) * len(starts) // config.limit
+        starts, classes, groups = ([part[i] for i in rows] for part in (starts, classes, groups))  # type: ignore[assignment]
     first = trials[0]
     numbers, class_names = encode_labels(classes, "events") if labels else (None, None)
     group_names, group = np.unique(np.array(groups), return_inverse=True)

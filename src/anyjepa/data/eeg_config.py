@@ -22,6 +22,9 @@ class EEGConfig:
     """Samples of a window at ``rate`` (paper: 152, 536 or 2072, which are 1, 4 or 16 tokens); None: whole trials."""
     every: float = 16.9
     """Seconds from the start of one unlabelled window to the next (paper, whatever the length)."""
+    jitter: float = 0.0
+    """Seconds by which an unlabelled window may begin later in training, drawn anew each time (0 in the paper: always the same
+    windows). With few recordings set it to ``every``, and all there is gets seen."""
     offset: float = 0.0
     """Seconds from an event to the start of its labelled window."""
     events: tuple[str, ...] | None = None
@@ -39,6 +42,10 @@ class EEGConfig:
     """Samples per second of arrays that do not say it."""
     unit: Literal["uV", "mV", "V"] = "uV"
     """Unit of arrays. Files know theirs; windows are always in microvolts."""
+    max_broken: float = 0.1
+    """Largest share of the recordings that may be unusable (cut off, not finite, other channels): they are left out and named."""
+    limit: int | None = None
+    """Use that many windows, evenly spread over all; None: all."""
 
     def __post_init__(self) -> None:
         for name, hint in get_type_hints(EEGConfig).items():
@@ -49,6 +56,12 @@ class EEGConfig:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ConfigError(f"eeg.{name} must be above 0, got {value}")
+        if not 0 <= self.jitter < float("inf"):
+            raise ConfigError(f"eeg.jitter must be 0 or more seconds, got {self.jitter}")
+        if self.limit is not None and self.limit < 1:
+            raise ConfigError(f"eeg.limit must be at least 1, got {self.limit}")
+        if not 0 <= self.max_broken <= 1:
+            raise ConfigError(f"eeg.max_broken is a share in 0..1, got {self.max_broken}")
         if self.band is not None and not 0 <= self.band[0] < self.band[1]:
             raise ConfigError(f"eeg.band must be (low, high) in Hz with 0 <= low < high, got {self.band}")
         try:

@@ -6,11 +6,12 @@ import os
 from pathlib import Path
 
 from anyjepa.data.ecg_modality import Ecg
+from anyjepa.data.eeg_modality import EEG
 from anyjepa.data.image_modality import Images
 from anyjepa.data.modality import Modality
 from anyjepa.errors import ConfigError, nearest
 
-MODALITIES: dict[str, Modality] = {one.name: one for one in (Images(), Ecg())}
+MODALITIES: dict[str, Modality] = {one.name: one for one in (Images(), Ecg(), EEG())}
 """By the name under which methods are registered for them."""
 
 

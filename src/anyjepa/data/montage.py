@@ -44,7 +44,7 @@ def standard_places(montage: str = STANDARD) -> dict[str, tuple[float, float, fl
     name = montage if montage in known else _RENAMED.get(montage, montage)
     if name not in known:
         raise DataError(
-            f"unknown montage '{montage}': {nearest(montage, known)}, or 'file' for the places in the file"
+            f"unknown montage '{montage}': {nearest(montage, [*_RENAMED, *known])}, or 'file' for the places in the file"
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)

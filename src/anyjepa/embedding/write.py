@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +115,8 @@ def embed(
     }
     config: Any = from_dict(kind.config, to_dict(opened.reading) | chosen, f"{kind.name}.")
     dataset = kind.dataset(kind.open(data, config, labels=labels), config)
+    # Where the samples have other channels than those of the training, a model for these.
+    opened = replace(opened, method=kind.adapt(opened.method, dataset.source))
     if dataset.shape != opened.method.input_shape():
         raise DataError(
             f"the {kind.noun} of {data} have shape {dataset.shape}, {run} was trained on {opened.method.input_shape()} "

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from anyjepa.contract import Method
+from anyjepa.data import Source
 from anyjepa.errors import DataError
 from anyjepa.evaluation.features import Reader, encoder_reader, extract, untrained
 from anyjepa.evaluation.fits import Inputs, Progress
@@ -69,7 +70,11 @@ def read(
     for number, (_, alike) in enumerate(views.items()):
         subject = alike[0].subject
         sets = [subject.open(path) for path in (train, test) if path is not None]
-        methods = {(kind, seed): _method(kind, seed) for kind in alike for seed in _turns(kind, seeds)}
+        methods = {
+            (kind, seed): _method(kind, seed, sets[0].source)
+            for kind in alike
+            for seed in _turns(kind, seeds)
+        }
         stores = {
             key: TokenStore(sum(map(len, sets)), tokens)
             for key, method in methods.items()
@@ -78,7 +83,7 @@ def read(
         readers: dict[str, Reader] = {}
         for i, ((kind, seed), method) in enumerate(methods.items()):
             readers[str(i)] = (
-                subject.modality.raw(subject.method.input_shape())
+                subject.modality.raw(sets[0].shape)
                 if method is None
                 else encoder_reader(
                     method,
@@ -122,10 +127,12 @@ def read(
     return Material(first, inputs)
 
 
-def _method(kind: Kind, seed: int) -> Method | None:
+def _method(kind: Kind, seed: int, source: Source) -> Method | None:
+    """What the features are of: made for these samples, where they have other channels than those of the training."""
     if kind.features == "raw":
         return None
-    return untrained(kind.subject.method, seed) if kind.seeded else kind.subject.method
+    method = kind.subject.modality.adapt(kind.subject.method, source)
+    return untrained(method, seed) if kind.seeded else method
 
 
 def _turns(kind: Kind, seeds: Sequence[int]) -> Sequence[int]:

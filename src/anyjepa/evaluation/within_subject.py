@@ -20,6 +20,9 @@ from torch import Tensor, nn
 from anyjepa.errors import ConfigError, DataError, nearest
 from anyjepa.randomness import derive_seed, permutation
 
+_AT_ONCE = 64
+"""Windows that are looked at together without gradients."""
+
 
 @runtime_checkable
 class Decoder(Protocol):
@@ -31,6 +34,14 @@ class Decoder(Protocol):
 
     def unfreeze(self, full: bool = True) -> None:
         """Train all layers, or the new ones alone."""
+        ...
+
+    def pretrained_features(self, x: Tensor) -> Tensor:
+        """What the pretrained layers make of windows before any new layer; computed once as long as they stay as they are."""
+        ...
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Logits from :meth:`pretrained_features`; the decoder itself is one after the other."""
         ...
 
 
@@ -167,19 +178,24 @@ def fit_decoder(
     decoder: Decoder = model  # type: ignore[assignment]
     y = torch.from_numpy(labels)
     best, kept, losses = float("inf"), copy.deepcopy(model.state_dict()), list[float]()
-    optimizer = _restart(model, decoder, config, full=config.full and config.new_epochs == 0)
+    full = config.full and config.new_epochs == 0
+    optimizer = _restart(model, decoder, config, full)
+    seen, held = (_held(model, decoder, x, rows, full) for rows in (train, valid))
     since = 0
     for epoch in range(config.epochs):
         if config.full and epoch == config.new_epochs > 0:
-            optimizer, since = _restart(model, decoder, config, full=True), 0
+            optimizer, since, full = _restart(model, decoder, config, full=True), 0, True
+            seen, held = (_held(model, decoder, x, rows, full) for rows in (train, valid))
         model.train()
-        order = train[permutation(config.seed, "decoder/order", epoch, len(train))]
+        order = permutation(config.seed, "decoder/order", epoch, len(train))
         for start in range(0, len(order), config.batch_size):
-            rows = order[start : start + config.batch_size]
+            at = order[start : start + config.batch_size]
             optimizer.zero_grad()
-            F.cross_entropy(model(x[rows]), y[rows]).backward()
+            scores = model(seen[at]) if full else decoder.classify(seen[at])
+            F.cross_entropy(scores, y[train[at]]).backward()
             optimizer.step()
-        losses.append(float(F.cross_entropy(_scores(model, x, valid, config), y[valid])))
+        model.eval()
+        losses.append(float(F.cross_entropy(_logits(model if full else decoder.classify, held), y[valid])))
         since += 1
         if losses[-1] < best:
             best, kept, since = losses[-1], copy.deepcopy(model.state_dict()), 0
@@ -198,10 +214,15 @@ def _restart(
     return torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay)
 
 
-@torch.no_grad()
-def _scores(model: nn.Module, x: Tensor, rows: np.ndarray, config: WithinSubjectConfig) -> Tensor:
+def _held(model: nn.Module, decoder: Decoder, x: Tensor, rows: np.ndarray, full: bool) -> Tensor:
+    """What an epoch starts from: windows, or their features where the pretrained layers are frozen."""
     model.eval()
-    return torch.cat([model(part) for part in x[rows].split(max(64, config.batch_size))])
+    return x[rows] if full else _logits(decoder.pretrained_features, x[rows])
+
+
+@torch.no_grad()
+def _logits(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    return torch.cat([function(part) for part in x.split(_AT_ONCE)])
 
 
 def _score(
@@ -209,7 +230,8 @@ def _score(
 ) -> float:
     from sklearn.metrics import roc_auc_score
 
-    scores = _scores(model, x, rows, config)
+    model.eval()
+    scores = _logits(model, x[rows])
     if config.metric == "auc":
         return float(roc_auc_score(labels[rows], scores.softmax(1)[:, 1].numpy()))
     return float((scores.argmax(1).numpy() == labels[rows]).mean())

@@ -92,21 +92,28 @@ class SJEPAClassifier(nn.Module):
         yield from self.mixtures.parameters()
         yield from self.classes.parameters()
 
-    def forward(self, x: Float[Tensor, "B C T"]) -> Float[Tensor, "B classes"]:
-        """Scores (logits) of the classes.
+    def pretrained_features(self, x: Float[Tensor, "B C T"]) -> Float[Tensor, "B C *rest"]:
+        """What the new layers start from, as far as no new layer has a say in it: for pre-local the windows themselves.
 
         Raises:
             ConfigError: ``x`` has another shape than the classifier was made for.
         """
         if tuple(x.shape[1:]) != self.shape:
             raise ConfigError(f"expected input (B, {self.shape[0]}, {self.shape[1]}), got {tuple(x.shape)}")
-        tokenizer = self.pretrained["tokenizer"]
         if self.scheme == "pre-local":
-            return self.classes(tokenizer(self._mix(x)).flatten(1))
-        tokens = tokenizer(x)
+            return x
+        tokens = self.pretrained["tokenizer"](x)
         if self.scheme == "contextual":
             tokens = self.pretrained["encoder"](tokens + self.pretrained["positions"](self.layout.grid[1]))
-        return self.classes(self._mix(tokens.unflatten(1, self.layout.grid)).flatten(1))
+        return tokens.unflatten(1, self.layout.grid)
 
-    def _mix(self, x: Float[Tensor, "B C *rest"]) -> Float[Tensor, "B V *rest"]:
-        return self.mixtures(x.movedim(1, -1)).movedim(-1, 1)
+    def classify(self, features: Float[Tensor, "B C *rest"]) -> Float[Tensor, "B classes"]:
+        """Scores (logits) of the classes from :meth:`pretrained_features`."""
+        mixed = self.mixtures(features.movedim(1, -1)).movedim(-1, 1)
+        if self.scheme == "pre-local":
+            mixed = self.pretrained["tokenizer"](mixed)
+        return self.classes(mixed.flatten(1))
+
+    def forward(self, x: Float[Tensor, "B C T"]) -> Float[Tensor, "B classes"]:
+        """Scores (logits) of the classes."""
+        return self.classify(self.pretrained_features(x))

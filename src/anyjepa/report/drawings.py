@@ -9,6 +9,7 @@ from typing import Any
 from anyjepa.contract import Method
 from anyjepa.report.ecg import ecg_error_section, strip_section
 from anyjepa.report.error_map import error_section
+from anyjepa.report.heads import electrode_errors, hidden_section, strips
 from anyjepa.report.masks import mask_section
 from anyjepa.report.patches import patch_section
 from anyjepa.report.samples import Samples
@@ -41,6 +42,11 @@ DRAWINGS: dict[str, tuple[Drawing, ...]] = {
     "ecg": (
         Drawing("Masks", "What is hidden", "figures", strip_section),
         Drawing("Errors", "Where predictions go wrong", "figures", ecg_error_section),
+    ),
+    "eeg": (
+        Drawing("Electrodes", "Which electrodes are hidden", "figures", hidden_section),
+        Drawing("Signals", "What is hidden of the signals", "figures", strips),
+        Drawing("Errors", "Where on the head predictions go wrong", "figures", electrode_errors),
     ),
 }
 """By the name of the kind of data."""
