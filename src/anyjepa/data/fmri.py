@@ -15,7 +15,7 @@ from torch import Tensor
 from anyjepa.data.fmri_config import FmriConfig, FmriReport
 from anyjepa.data.fmri_look import Scan, find_scans, frame_ratio, load_scan, look
 from anyjepa.data.roi_scaling import RoiScaling, take_clip
-from anyjepa.data.subjects import SubjectTable, read_subjects, subject_of
+from anyjepa.data.subjects import SubjectTable, is_number, read_subjects, subject_of
 from anyjepa.errors import DataError
 from anyjepa.randomness import uniform
 
@@ -107,6 +107,10 @@ class FmriSource:
         """Frames of scan ``i`` as stored."""
         return self._scans[i].frames
 
+    def ratio(self, i: int) -> float:
+        """Frames of scan ``i`` for each of a clip; 1 where its repetition time is unknown."""
+        return frame_ratio(self._scans[i].tr, self.config)
+
     @property
     def subjects(self) -> tuple[str, ...]:
         """Subject of each scan: from the table, else from its name."""
@@ -149,10 +153,8 @@ class FmriSource:
             i: the scan.
             u: where the clip begins, from 0 (as early as can be) to 1 (as late); the middle unless told.
         """
-        scan = self._scans[i]
-        ratio = frame_ratio(scan.tr, self.config)
         scaled = self.config.scaling.apply(self.read(i))
-        values, valid = take_clip(scaled, ratio, self.config.frames, u, how=self.config.rate)
+        values, valid = take_clip(scaled, self.ratio(i), self.config.frames, u, how=self.config.rate)
         return torch.from_numpy(values), torch.from_numpy(valid)
 
     def batch(
@@ -201,6 +203,30 @@ class FmriSource:
         """The same scans under another scaling, as :func:`~anyjepa.data.roi_scaling.fit_scaling` makes it."""
         config = replace(self.config, scaling=scaling)
         return FmriSource(self._scans, config, self.report, self.roi_names, self.table, self._atlas)
+
+    def subset(self, indices: Sequence[int] | Int[np.ndarray, "n"]) -> FmriSource:
+        """Some of the scans, say those of the training subjects; the report stays that of all."""
+        rows = [int(i) for i in indices]
+        table = None if self.table is None else replace(self.table, lines=self.table.lines[rows])
+        scans = [self._scans[i] for i in rows]
+        return FmriSource(scans, self.config, self.report, self.roi_names, table, self._atlas)
+
+    def labels(self, column: str) -> tuple[np.ndarray, tuple[str, ...] | None]:
+        """A column of the table as a label for each scan: values (and None), or classes and their names; see
+        :func:`~anyjepa.data.subjects.is_number`.
+
+        Raises:
+            DataError: there is no such column, or a scan has no entry in it.
+        """
+        table = self._known()
+        values = table.values(column)
+        if missing := sum(v is None for v in values):
+            raise DataError(
+                f"{missing} of {len(values)} scans have no '{column}' in {table.path}: leave them out, or fill the column in"
+            )
+        if is_number(values):
+            return table.numbers(column), None
+        return table.classes(column)
 
     def _known(self) -> SubjectTable:
         if self.table is None:
