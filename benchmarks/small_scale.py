@@ -237,7 +237,7 @@ def supervised(share: float, seed: int, arguments: argparse.Namespace) -> float:
     with torch.inference_mode():
         for start in range(0, len(test), 500):
             index = np.arange(start, min(start + 500, len(test)))
-            x = test.evaluation_images(index)
+            x = test.evaluation(index)
             found = head(encoder(encoder.tokenizer.cut(x)).mean(1)).argmax(1)
             correct += int((found == torch.from_numpy(test.source.labels[index])).sum())
     return correct / len(test)

@@ -53,9 +53,9 @@ def test_flip_mirrors_the_drawn_half_only(mixed: Path) -> None:
 def test_evaluation_images_are_the_whole_normalised_image() -> None:
     data = ImageDataset(open_source("digits"), size=8)
     expected = (data.source.read(3).float() / 255 - 0.5) / 0.5
-    torch.testing.assert_close(data.evaluation_images([3])[0], expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(data.evaluation([3])[0], expected, rtol=0, atol=1e-6)
     own = ImageDataset(open_source("digits"), ImageConfig(mean=(0.0,), std=(1.0,)), size=8)
-    torch.testing.assert_close(own.evaluation_images([3])[0], data.source.read(3).float() / 255)
+    torch.testing.assert_close(own.evaluation([3])[0], data.source.read(3).float() / 255)
 
 
 def test_load_all_gives_everything_once_in_order() -> None:
@@ -64,7 +64,7 @@ def test_load_all_gives_everything_once_in_order() -> None:
     assert [len(part.index) for part in parts] == [200, 200, 50]
     assert torch.equal(torch.cat([part.index for part in parts]), torch.arange(450))
     np.testing.assert_array_equal(torch.cat([part.labels for part in parts]), data.source.labels)
-    torch.testing.assert_close(parts[2].images, data.evaluation_images(range(400, 450)))
+    torch.testing.assert_close(parts[2].inputs, data.evaluation(range(400, 450)))
     chosen = next(load_all(ImageDataset(open_source("digits"), size=8), [5, 1]))
     assert chosen.index.tolist() == [5, 1] and chosen.labels is None
 
@@ -76,8 +76,8 @@ def test_broken_images_are_replaced_by_the_next_and_reported_once(
     (folder / "dog" / "11.png").write_bytes(png(np.zeros((9, 9, 3), dtype=np.uint8))[:40])
     data = ImageDataset(open_source(folder, labels=True), ImageConfig(max_broken=0.2), size=8)
     with caplog.at_level(logging.WARNING, "anyjepa"):
-        first = data.evaluation_images(range(12))
-        again = data.evaluation_images(range(12))
+        first = data.evaluation(range(12))
+        again = data.evaluation(range(12))
     assert torch.equal(first, again)
     assert torch.equal(first[3], first[4]) and torch.equal(first[11], first[0])
     assert len(caplog.records) == 2 and "03.png" in caplog.text and "11.png" in caplog.text
@@ -90,13 +90,13 @@ def test_too_many_broken_images_stop(folder: Path) -> None:
     for name in ("cat/01.png", "dog/08.png"):
         (folder / name).write_bytes(b"broken")
     data = ImageDataset(open_source(folder), size=8)  # one of twelve is within 10 %, two are not
-    assert torch.equal(data.evaluation_images([1]), data.evaluation_images([2]))
+    assert torch.equal(data.evaluation([1]), data.evaluation([2]))
     with pytest.raises(DataError, match=r"2 of 12 images cannot be read, more than max_broken=10%.*08\.png"):
-        data.evaluation_images([8])
+        data.evaluation([8])
     for file in folder.rglob("*.png"):
         file.write_bytes(b"broken")
     with pytest.raises(DataError, match="none of the 12"):
-        ImageDataset(open_source(folder), ImageConfig(max_broken=1.0), size=8).evaluation_images([0])
+        ImageDataset(open_source(folder), ImageConfig(max_broken=1.0), size=8).evaluation([0])
     with pytest.raises(DataError, match="none of the 12"):
         inspect(folder)
 

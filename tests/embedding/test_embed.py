@@ -31,7 +31,7 @@ def encoded(run, data, **options):
     method = load_method(run)
     dataset = ImageDataset.open(data, ImageConfig(channels=method.input_shape()[0]), method.input_shape()[1:])
     with torch.inference_mode():
-        return method.encode(dataset.evaluation_images(range(len(dataset))), **options)
+        return method.encode(dataset.evaluation(range(len(dataset))), **options)
 
 
 def test_parquet_holds_what_the_encoder_says(run, tmp_path):
@@ -87,7 +87,7 @@ def test_layers_and_tokens_lie_as_documented(run, tmp_path, ending):
     config = ImageConfig(limit=70)
     method, dataset = load_method(run), ImageDataset.open("digits:test", config, (8, 8))
     with torch.inference_mode():
-        images = dataset.evaluation_images(range(70))
+        images = dataset.evaluation(range(70))
         expected = torch.cat([method.encode(images, layer=layer).tokens for layer in (0, -1)], dim=2)
     np.testing.assert_allclose(values, expected, rtol=1e-4, atol=1e-5)
 
@@ -141,7 +141,7 @@ def test_broken_images_are_left_out_counted_and_listed(colour_run, photos, tmp_p
     whole = [n for n in index if n not in (36, 37, 38)]
     source = ImageDataset.open(photos, ImageConfig(channels=3, max_broken=1.0), (8, 8))
     with torch.inference_mode():
-        expected = load_method(colour_run).encode(source.evaluation_images(whole)).pooled
+        expected = load_method(colour_run).encode(source.evaluation(whole)).pooled
     got = np.concatenate(list(stored.chunks()))[: len(whole)]
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
 

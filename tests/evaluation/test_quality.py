@@ -65,7 +65,7 @@ def own_over_other(config) -> float:
     """Distance of predictions to their own targets over that to the targets of another image at the same places."""
     method = load_method(config.out)
     dataset = ImageDataset.open(TEST, config.images)
-    images = dataset.evaluation_images(np.arange(256))
+    images = dataset.evaluation(np.arange(256))
     batch = Batch(images, torch.arange(256))
     drawn = method.draw_masks(Batch(images[:1], torch.arange(1)))
     masks = Masks(drawn.context.expand(256, -1), drawn.targets.expand(256, -1, -1))

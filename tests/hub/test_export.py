@@ -64,7 +64,7 @@ def test_the_image_processor_gives_the_same_input(tmp_path: Path, size: tuple[in
     )
     pixels = np.stack([rows + columns, 250 - rows, 2 * columns], axis=-1).astype(np.uint8)
     np.save(tmp_path / "x.npy", pixels[None])
-    ours = ImageDataset.open(tmp_path / "x.npy", ImageConfig(), size).evaluation_images([0])
+    ours = ImageDataset.open(tmp_path / "x.npy", ImageConfig(), size).evaluation([0])
     theirs = processor(Image.fromarray(pixels), return_tensors="pt")["pixel_values"]
     assert theirs.shape == ours.shape
     assert (theirs - ours).abs().max() < 1.5 / 255 / 0.224

@@ -1,7 +1,8 @@
 """Data rooms: readers, transforms, the loader and the data report."""
 
 from anyjepa.data.base import EncodedSource, Source
-from anyjepa.data.images import ImageConfig, ImageDataset, Loaded, load_all
+from anyjepa.data.dataset import Dataset, Loaded, load_all
+from anyjepa.data.images import ImageConfig, ImageDataset
 from anyjepa.data.loader import BatchLoader, StepSampler, build_loader, step_indices
 from anyjepa.data.report import DataReport, inspect
 from anyjepa.data.sources import open_source
@@ -9,6 +10,7 @@ from anyjepa.data.sources import open_source
 __all__ = [
     "BatchLoader",
     "DataReport",
+    "Dataset",
     "EncodedSource",
     "ImageConfig",
     "ImageDataset",

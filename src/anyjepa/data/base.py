@@ -1,4 +1,4 @@
-"""What a source of images is: a numbered list of pictures that may have labels."""
+"""What a source is: a numbered list of samples that may have labels; and what a source of images is."""
 
 from __future__ import annotations
 
@@ -15,33 +15,37 @@ from anyjepa.errors import DataError
 
 
 class Source(ABC):
-    """A numbered list of images. Subclass it for storage of your own; it must survive pickling to workers.
+    """A numbered list of samples: images, recordings, scans. Subclass it for storage of your own; it must survive pickling to
+    workers.
 
     Attributes:
-        channels: C, the same for every image.
-        labels: (N,) class of each image, or a measured value when they are fractions; None when labels are absent or were
+        channels: C, the same for every sample.
+        labels: (N,) class of each sample, or a measured value when they are fractions; None when labels are absent or were
             not asked for.
         class_names: name of each class in the order of its number, where the source knows names.
+        groups: (N,) number of the person or thing that a sample is of, so that none is in training and in a test; None: each
+            sample is of its own.
     """
 
     channels: int
     labels: Int[np.ndarray, "N"] | Float[np.ndarray, "N"] | None = None
     class_names: tuple[str, ...] | None = None
+    groups: Int[np.ndarray, "N"] | None = None
 
     @abstractmethod
     def __len__(self) -> int:
-        """Number of images N."""
+        """Number of samples N."""
 
     @abstractmethod
-    def read(self, i: int) -> Shaped[Tensor, "C H W"]:
-        """Image ``i``: uint8 in 0..255, or float32 meant to lie in 0..1. DataError names a broken one."""
+    def read(self, i: int) -> Shaped[Tensor, "C *size"]:
+        """Sample ``i``; DataError names a broken one. Images are uint8 in 0..255, or float32 meant to lie in 0..1."""
 
     @abstractmethod
     def identity(self, i: int) -> str:
-        """A name of image ``i`` by which a person finds it: its path, or its row in a file."""
+        """A name of sample ``i`` by which a person finds it: its path, or its row in a file."""
 
     def label(self, i: int) -> int | float | None:
-        """Class or measured value of image ``i``, or None without labels."""
+        """Class or measured value of sample ``i``, or None without labels."""
         return None if self.labels is None else self.labels[i].item()
 
     @property
@@ -72,7 +76,7 @@ class EncodedSource(Source):
 
 
 class Subset(Source):
-    """``limit`` images of another source, evenly spread, so that one sorted by class keeps every class."""
+    """``limit`` samples of another source, evenly spread, so that one sorted by class keeps every class."""
 
     def __init__(self, source: Source, limit: int) -> None:
         self.source = source
@@ -82,6 +86,7 @@ class Subset(Source):
         self.channels = source.channels
         self.labels = None if source.labels is None else source.labels[self.rows]
         self.class_names = source.class_names
+        self.groups = None if source.groups is None else source.groups[self.rows]
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from anyjepa.data.base import Source
+from anyjepa.data.dataset import Dataset, Indices
 from anyjepa.data.sources import open_source
 from anyjepa.data.transforms import crop_resize, flips, resize_centre
-from anyjepa.errors import ConfigError, DataError
+from anyjepa.errors import ConfigError
 from anyjepa.normalisation import IMAGENET_MEAN, IMAGENET_STD, constants
 from anyjepa.views.boxes import crop_boxes
 
-__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "ImageConfig", "ImageDataset", "Loaded", "load_all"]
-
-log = logging.getLogger(__name__)
-
-Indices = Sequence[int] | np.ndarray | Tensor
-
-_HELD = (
-    1 << 26
-)  # bytes of decoded images that wait to be resized together: a batch of photographs is gigabytes
+__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "ImageConfig", "ImageDataset"]
 
 
 @dataclass(frozen=True)
@@ -84,8 +75,8 @@ class ImageConfig:
         return (size, size) if isinstance(size, int) else (size[0], size[1])
 
 
-class ImageDataset:
-    """Batches of one source. Everything random is a pure function of (seed, step, index).
+class ImageDataset(Dataset):
+    """Batches of images: random resized crops for training, the middle of each for evaluation.
 
     Args:
         source: the images; see :func:`~anyjepa.data.sources.open_source`.
@@ -93,10 +84,13 @@ class ImageDataset:
         size: overrides ``config.size``; one of them must be given.
     """
 
+    noun = "images"
+    config: ImageConfig
+
     def __init__(
         self, source: Source, config: ImageConfig | None = None, size: int | tuple[int, int] | None = None
     ) -> None:
-        self.source, self.config = source, config or ImageConfig()
+        super().__init__(source, config or ImageConfig())
         wanted = size if size is not None else self.config.size
         if wanted is None:
             raise ConfigError("the image size is not set: give size, e.g. the report's default_size")
@@ -110,8 +104,6 @@ class ImageDataset:
             255 * np.array(values, dtype=np.float32).reshape(-1, 1, 1)
             for values in constants(source.channels, self.config.mean, self.config.std)
         )
-        # One byte per image, shared by all loader workers, so that broken ones are counted over all.
-        self._broken = torch.zeros(len(source), dtype=torch.uint8).share_memory_()
 
     @classmethod
     def open(
@@ -133,18 +125,10 @@ class ImageDataset:
         )
         return cls(source, config, size)
 
-    def __len__(self) -> int:
-        return len(self.source)
-
     @property
     def shape(self) -> tuple[int, int, int]:
         """(C, H, W) of one sample."""
         return (self.source.channels, *self.size)
-
-    @property
-    def broken(self) -> list[int]:
-        """Indices of the images that could not be read so far, in this process or any loader worker."""
-        return self._broken.nonzero().flatten().tolist()
 
     def draw(self, step: int, indices: Indices, seed: int) -> Float[Tensor, "B C H W"]:
         """Training batch: random resized crops, normalised. Row b depends on seed, step, indices[b] only."""
@@ -160,106 +144,12 @@ class ImageDataset:
             batch[mirrored] = batch[mirrored].flip(-1)
         return self._normalise(batch)
 
-    def evaluation_images(self, indices: Indices) -> Float[Tensor, "B C H W"]:
-        """The middle of each image at full scale, normalised; nothing random. Broken images are replaced."""
-        images = [self.read(i)[0] for i in np.asarray(indices, dtype=np.int64).tolist()]
-        return self._normalise(resize_centre(images, self.size))
-
-    def read(self, i: int) -> tuple[Tensor, int]:
-        """Image ``i`` (C, h, w), or the next readable in place of a broken one; and the index that was read.
-
-        Raises:
-            DataError: more than ``max_broken`` of all images cannot be read.
-        """
-        for j in (k % len(self) for k in range(i, i + len(self))):
-            image = self.attempt(j, "the next readable image takes its place")
-            if image is not None:
-                return image, j
-        raise DataError(f"none of the {len(self)} images can be read")
-
-    def attempt(self, i: int, instead: str = "it is left out") -> Tensor | None:
-        """Image ``i`` (C, h, w), or None when it cannot be read, which is counted.
-
-        Args:
-            i: index of the image.
-            instead: what happens when it is broken, for the warning.
-
-        Raises:
-            DataError: more than ``max_broken`` of all images cannot be read.
-        """
-        try:
-            return self.source.read(i)
-        except DataError as error:
-            self._count_broken(i, error, instead)
-            return None
-
-    def _count_broken(self, i: int, error: DataError, instead: str) -> None:
-        if self._broken[i]:
-            return
-        self._broken[i] = 1
-        count = int(self._broken.sum(dtype=torch.int64))
-        if count > self.config.max_broken * len(self):
-            raise DataError(
-                f"{count} of {len(self)} images cannot be read, more than"
-                f" max_broken={self.config.max_broken:.0%}. The latest: {error}"
-            )
-        log.warning("%s; %s", error, instead)
+    def finish(self, samples: list[Tensor]) -> Float[Tensor, "B C H W"]:
+        """The middle of each image at full scale, normalised."""
+        return self._normalise(resize_centre(samples, self.size))
 
     def _normalise(self, batch: Tensor) -> Tensor:
         pixels = batch.numpy()  # in place and without torch's threads, as in crop_resize
         pixels -= self._mean
         pixels /= self._std
         return batch
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """Some evaluation images."""
-
-    images: Float[Tensor, "B C H W"]
-    """Normalised images."""
-    labels: Int[Tensor, "B"] | Float[Tensor, "B"] | None
-    """Their classes or measured values; None when the source was opened without labels."""
-    index: Int[Tensor, "B"]
-    """Their indices in the source."""
-
-
-def load_all(
-    dataset: ImageDataset, indices: Indices | None = None, batch_size: int = 256
-) -> Iterator[Loaded]:
-    """Evaluation images in order, in batches: memory does not grow with the data.
-
-    Broken images are left out, since in their place another image would be counted twice; ``index`` tells
-    which are there.
-
-    Args:
-        dataset: the data.
-        indices: which images; None: all.
-        batch_size: images per batch.
-    """
-    chosen = np.arange(len(dataset)) if indices is None else np.asarray(indices, dtype=np.int64)
-    for start in range(0, len(chosen), batch_size):
-        rows: list[int] = []
-        resized: list[Tensor] = []
-        held: list[Tensor] = []
-        weight = 0
-        for i in chosen[start : start + batch_size].tolist():
-            image = dataset.attempt(i)
-            if image is None:
-                continue
-            rows.append(i)
-            held.append(image)
-            weight += image.nbytes
-            if weight > _HELD:
-                resized.append(resize_centre(held, dataset.size))
-                held, weight = [], 0
-        if not rows:
-            continue
-        if held:
-            resized.append(resize_centre(held, dataset.size))
-        index, labels = torch.tensor(rows), dataset.source.labels
-        yield Loaded(
-            dataset._normalise(resized[0] if len(resized) == 1 else torch.cat(resized)),
-            None if labels is None else torch.from_numpy(labels)[index],
-            index,
-        )

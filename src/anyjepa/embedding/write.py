@@ -212,7 +212,7 @@ def _record(
     read: Reader, loaded: Loaded, dataset: ImageDataset, plan: Plan, schema: pa.Schema
 ) -> pa.RecordBatch:
     index = loaded.index.tolist()
-    vectors = read(loaded.images).float().flatten(1).cpu().numpy()
+    vectors = read(loaded.inputs).float().flatten(1).cpu().numpy()
     with np.errstate(over="ignore"):
         vectors = vectors.astype(plan.dtype)
     finite = np.isfinite(vectors).all(axis=1)

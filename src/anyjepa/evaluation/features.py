@@ -165,7 +165,7 @@ def extract(
     with torch.inference_mode():
         for loaded in load_all(dataset, indices, batch_size):
             for name, read in readers.items():
-                parts[name].append(read(loaded.images).float().cpu().numpy())
+                parts[name].append(read(loaded.inputs).float().cpu().numpy())
             index.append(loaded.index.numpy())
             if loaded.labels is not None:
                 labels.append(loaded.labels.numpy())

@@ -40,4 +40,4 @@ class Samples:
         tests = self.train_size is not None and len(positions) > 0 and positions[0] >= self.train_size
         dataset = self.test if tests else self.train
         assert dataset is not None
-        return dataset.evaluation_images(self.index[positions])
+        return dataset.evaluation(self.index[positions])

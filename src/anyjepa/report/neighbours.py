@@ -123,7 +123,7 @@ def _pictures(samples: Samples, index: np.ndarray, wanted: list[int]) -> dict[in
     found = {}
     for loaded in load_all(samples.dataset, index[wanted], batch_size=64):
         for array, i in zip(
-            colours(loaded.images, samples.dataset.config), loaded.index.tolist(), strict=True
+            colours(loaded.inputs, samples.dataset.config), loaded.index.tolist(), strict=True
         ):
             found[position[i]] = picture(array, samples.name(i), LARGEST)
     return found

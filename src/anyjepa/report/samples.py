@@ -86,7 +86,7 @@ def open_samples(record: Record, method: Method, data: str | None, pool: int | N
     loaded = list(load_all(dataset, _evenly(chosen, SOME), batch_size=SOME))
     if not loaded:
         raise DataError(f"not one of the images looked at in {where} can be read")
-    index, images = loaded[0].index.numpy(), loaded[0].images
+    index, images = loaded[0].index.numpy(), loaded[0].inputs
     return Samples(dataset, where, chosen, index, images, _evenly(np.arange(len(index)), SHOWN))
 
 
