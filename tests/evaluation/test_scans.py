@@ -15,11 +15,11 @@ from anyjepa.evaluation.scan_features import pool
 from anyjepa.evaluation.scan_probes import STRENGTHS
 from anyjepa.evaluation.scans import (
     Scores,
-    interval,
     check_disjoint,
     class_scores,
     connectivity_features,
     embed_scans,
+    interval,
     number_scores,
     predict_class,
     predict_number,
@@ -268,7 +268,9 @@ def test_scans_of_one_person_are_drawn_together():
     def scores(copies):
         t, q = np.repeat(truth, copies), np.repeat(p, copies)
         both = np.stack([1 - q, q], 1)
-        return Scores("class", {"auroc": (0.5,)}, {}, q > 0.5, np.zeros(len(t), int), t, probability=both)
+        return Scores(
+            "class", {"auroc": (0.5,)}, {}, (q > 0.5) + 0.0, np.zeros(len(t), int), t, probability=both
+        )
 
     one = interval([scores(1)], [f"s{i}" for i in range(20)], "auroc")
     ten = interval([scores(10)], [f"s{i}" for i in range(20) for _ in range(10)], "auroc")

@@ -32,6 +32,8 @@ class FmriConfig:
     as not valid."""
     broken: Literal["refuse", "drop"] = "refuse"
     """What becomes of scans that cannot be read, have other regions, no frame or no value: an error, or left out and counted."""
+    max_broken: float = 0.1
+    """Largest share of scans that may become unreadable while training; each is replaced by the next readable one."""
     scaling: RoiScaling = field(default_factory=RoiScaling)
     """Scale of the values; the default needs no statistics and leaves no constant offset, which can make pretraining collapse."""
 
@@ -40,6 +42,8 @@ class FmriConfig:
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ConfigError(f"{name} must be above 0, got {value}")
+        if not 0 <= self.max_broken <= 1:
+            raise ConfigError(f"max_broken is a share in 0..1, got {self.max_broken}")
 
 
 @dataclass(frozen=True)
