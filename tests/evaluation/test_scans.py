@@ -236,6 +236,20 @@ def test_more_features_than_scans_give_the_same_model():
     assert min(off) < 1e-6
 
 
+def test_features_of_each_fold():
+    """Where an encoder is trained without a fold, each fold has features of its own, and reads no others."""
+    rng = np.random.default_rng(0)
+    y, fold, subjects = rng.standard_normal(30), np.arange(30) % 3, [str(i) for i in range(30)]
+    parts = [rng.standard_normal((30, 4 + k)) for k in range(3)]
+    found = predict_number(parts, y, subjects, fold)
+    for k, part in enumerate(parts):
+        alone = predict_number(part, y, subjects, fold)
+        assert found.values["mse"][k] == alone.values["mse"][k]
+        np.testing.assert_array_equal(found.predicted[fold == k], alone.predicted[fold == k])
+    with pytest.raises(DataError, match="2 matrices of features do not fit 3 folds"):
+        predict_number(parts[:2], y, subjects, fold)
+
+
 def test_intervals_by_hand_and_by_their_meaning():
     subjects, _ = people(n=40, scans=1)
     rng = np.random.default_rng(1)
@@ -284,7 +298,12 @@ def test_poolings(source):
     tokens = method.encode(x).tokens[0].detach()
     grid = tokens.view(12, 4, 16)
     assert torch.equal(pool(tokens[None], 12, "region")[0], grid.mean(1).flatten())
-    assert torch.equal(pool(tokens[None], 12, "time")[0], grid.mean(0).flatten())
+    course = (grid - grid.mean(1, keepdim=True)).numpy()
+    course = (course - course.mean(0)).reshape(12, -1)
+    r = (course @ course.T) / np.outer(*[np.linalg.norm(course, axis=1)] * 2)
+    np.testing.assert_allclose(
+        np.tanh(pool(tokens[None], 12, "pairs")[0]), r[np.triu_indices(12, 1)], atol=1e-5
+    )
     covariance = np.cov(tokens.numpy().T, bias=True)[np.triu_indices(16)]
     np.testing.assert_allclose(pool(tokens[None], 12, "covariance")[0], covariance, atol=1e-5)
     whole = source.subset([1, 2, 3])

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -15,7 +16,7 @@ from anyjepa.data.fmri import FmriSource
 from anyjepa.data.gradients import connectivity
 from anyjepa.errors import ConfigError, nearest
 
-POOLINGS = ("mean", "region", "time", "covariance")
+POOLINGS = ("mean", "region", "covariance", "pairs")
 """How the tokens (B, R * n, D) of clips become vectors; see :func:`pool`."""
 
 
@@ -26,8 +27,9 @@ def pool(tokens: Float[Tensor, "B N D"], rois: int, how: str) -> Float[Tensor, "
         tokens: of whole clips.
         rois: regions R.
         how: ``"mean"``: over all tokens, D numbers, what the paper does. ``"region"``: over the times of each region, R * D.
-            ``"time"``: over the regions of each time, n * D. ``"covariance"``: of every two channels over all tokens,
-            D (D + 1) / 2: the mean of products keeps what goes together with what, which the mean of tokens does not.
+            ``"covariance"``: of every two channels over all tokens, D (D + 1) / 2. ``"pairs"``: how alike every two regions are
+            in the course of their tokens, R (R - 1) / 2: Fisher z of the correlation over times and channels, what all regions
+            of a time and all times of a region share taken off. Connectivity is of pairs, and a mean does not keep it.
 
     Raises:
         ConfigError: an unknown ``how``.
@@ -37,8 +39,11 @@ def pool(tokens: Float[Tensor, "B N D"], rois: int, how: str) -> Float[Tensor, "
     grid = tokens.unflatten(1, (rois, -1))
     if how == "region":
         return grid.mean(dim=2).flatten(1)
-    if how == "time":
-        return grid.mean(dim=1).flatten(1)
+    if how == "pairs":
+        course = grid - grid.mean(dim=2, keepdim=True)
+        course = F.normalize((course - course.mean(dim=1, keepdim=True)).flatten(2), dim=2)
+        row, column = torch.triu_indices(rois, rois, offset=1)
+        return (course @ course.transpose(1, 2))[:, row, column].clamp(-1 + 1e-6, 1 - 1e-6).arctanh()
     if how == "covariance":
         centred = tokens - tokens.mean(dim=1, keepdim=True)
         products = centred.transpose(1, 2) @ centred / tokens.shape[1]

@@ -23,9 +23,13 @@ STRENGTHS = tuple(10.0**e for e in range(-1, 6))
 """L2 strengths tried: the weight of |w|^2 next to the sum of squared errors, or of |w|^2 / 2 next to the summed log loss."""
 INNER_FOLDS = 5
 
+Features = Float[np.ndarray, "n F"] | Sequence[Float[np.ndarray, "n _"]]
+"""A vector for each scan; or such a matrix for each fold, in the order of their numbers, where features are learned without the
+scans of the fold."""
+
 
 def predict_number(
-    features: Float[np.ndarray, "n F"],
+    features: Features,
     values: Float[np.ndarray, "n"],
     subjects: Sequence[str],
     fold: Int[np.ndarray, "n"],
@@ -36,6 +40,13 @@ def predict_number(
 
     The L2 strength is chosen on training subjects alone.
 
+    Args:
+        features: a vector for each scan; see Features.
+        values: the number of each scan.
+        subjects: subject of each scan.
+        fold: the fold in which each scan is held out.
+        seed: of the folds on which the strength is chosen.
+
     Raises:
         DataError: a value is missing, or a subject is on both sides of a fold.
     """
@@ -44,11 +55,11 @@ def predict_number(
     found: dict[str, list[float]] = {"mse": [], "r": []}
     constant: list[float] = []
     predicted, unit = np.empty(len(values)), np.empty(len(values))
-    for inside, outside in _splits(features, subjects, fold):
+    for x, inside, outside in _splits(features, subjects, fold):
         mean, deviation = values[inside].mean(), values[inside].std() or 1.0
         truth = (values - mean) / deviation
-        model = _search(Ridge(), "ridge__alpha", STRENGTHS, "neg_mean_squared_error")
-        guess = _fit(model, features, truth, subjects, inside, seed).predict(features[outside])
+        kind = (Ridge(), "alpha", STRENGTHS, "neg_mean_squared_error")
+        guess = _fit(*kind, x, truth, subjects, inside, seed).predict(x[outside])
         scores = number_scores(guess, truth[outside])
         for name, score in scores.items():
             found[name].append(score)
@@ -66,7 +77,7 @@ def predict_number(
 
 
 def predict_class(
-    features: Float[np.ndarray, "n F"],
+    features: Features,
     classes: Int[np.ndarray, "n"],
     subjects: Sequence[str],
     fold: Int[np.ndarray, "n"],
@@ -76,6 +87,13 @@ def predict_class(
     """Logistic regression of a class (sex, diagnosis) on standardised features. With two classes the larger is the positive one.
 
     The L2 strength is chosen on training subjects alone.
+
+    Args:
+        features: a vector for each scan; see Features.
+        classes: the class of each scan.
+        subjects: subject of each scan.
+        fold: the fold in which each scan is held out.
+        seed: of the folds on which the strength is chosen.
 
     Raises:
         DataError: a class is missing (-1), there is one class only, in all or in a training part, or a subject is on both sides.
@@ -88,15 +106,15 @@ def predict_class(
     found: dict[str, list[float]] = {"accuracy": [], "f1": [], "auroc": []}
     chance: dict[str, list[float]] = {"accuracy": [], "f1": []}
     predicted, likely = np.empty(len(classes)), np.empty((len(classes), len(known)))
-    for inside, outside in _splits(features, subjects, fold):
+    for x, inside, outside in _splits(features, subjects, fold):
         if len(np.unique(classes[inside])) < len(known):
             raise DataError(
                 f"without fold {fold[outside][0]} the training scans lack a class: use fewer folds, or other ones"
             )
         strengths = [1.0 / s for s in STRENGTHS]
-        model = _search(LogisticRegression(max_iter=2000), "logisticregression__C", strengths, "neg_log_loss")
-        fitted = _fit(model, features, classes, subjects, inside, seed)
-        probability = fitted.predict_proba(features[outside])
+        kind = (LogisticRegression(max_iter=2000), "C", strengths, "neg_log_loss")
+        fitted = _fit(*kind, x, classes, subjects, inside, seed)
+        probability = fitted.predict_proba(x[outside])
         for name, score in class_scores(probability, classes[outside], known).items():
             found[name].append(score)
         predicted[outside], likely[outside] = known[probability.argmax(axis=1)], probability
@@ -116,39 +134,46 @@ def predict_class(
 
 
 def _splits(
-    features: np.ndarray, subjects: Sequence[str], fold: np.ndarray
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    people = np.asarray(subjects, dtype=str)
-    if not len(features) == len(people) == len(fold):
-        raise DataError(
-            f"{len(features)} feature vectors, {len(people)} subjects and {len(fold)} folds do not fit each other"
-        )
-    found = [(fold != k, fold == k) for k in np.unique(fold)]
-    if len(found) < 2:
+    features: Features, subjects: Sequence[str], fold: np.ndarray
+) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """For each fold its features, and which scans are inside and outside of its training."""
+    people, numbers = np.asarray(subjects, dtype=str), np.unique(fold)
+    if len(numbers) < 2:
         raise DataError("at least two folds are needed")
-    for inside, outside in found:
+    matrices = [features] * len(numbers) if isinstance(features, np.ndarray) else list(features)
+    if len(matrices) != len(numbers):
+        raise DataError(f"{len(matrices)} matrices of features do not fit {len(numbers)} folds")
+    found = []
+    for x, k in zip(matrices, numbers, strict=True):
+        if not len(x) == len(people) == len(fold):
+            raise DataError(
+                f"{len(x)} feature vectors, {len(people)} subjects and {len(fold)} folds do not fit each other"
+            )
+        inside, outside = fold != k, fold == k
         check_disjoint(people[inside].tolist(), people[outside].tolist())
+        found.append((x, inside, outside))
     return found
 
 
-def _search(model: Any, name: str, values: Sequence[float], score: str) -> Any:
-    # With more features than scans the weights lie in the span of the scans: turned there, a fit is the same and far cheaper.
-    steps = make_pipeline(StandardScaler(), PCA(svd_solver="full"), model)
-    return lambda split: GridSearchCV(steps, {name: list(values)}, scoring=score, cv=split)
-
-
 def _fit(
-    search: Any,
-    features: np.ndarray,
+    model: Any,
+    name: str,
+    values: Sequence[float],
+    score: str,
+    rows: np.ndarray,
     truth: np.ndarray,
     subjects: Sequence[str],
     inside: np.ndarray,
     seed: int,
 ) -> Any:
-    """A model whose strength was chosen on folds of the training subjects."""
+    """A model whose strength, the parameter ``name``, was chosen on folds of the training subjects."""
     people = np.asarray(subjects, dtype=str)[inside]
     parts = min(INNER_FOLDS, len(np.unique(people)))
     inner = subject_folds(people.tolist(), truth[inside], parts=parts, seed=seed)
+    # With more features than scans the weights lie in the span of the scans: turned there, a fit is the same and far cheaper.
+    turned = make_pipeline(StandardScaler(), PCA(svd_solver="full"))
+    x = turned.fit_transform(rows[inside])
+    search = GridSearchCV(model, {name: list(values)}, scoring=score, cv=PredefinedSplit(inner))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return search(PredefinedSplit(inner)).fit(features[inside], truth[inside])
+        return make_pipeline(turned, search.fit(x, truth[inside]))
