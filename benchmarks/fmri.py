@@ -20,7 +20,7 @@ import platform
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -54,26 +54,29 @@ from anyjepa.training.loop import train
 RESULTS = Path(__file__).parent / "results" / "fmri.jsonl"
 TR = {"PITT": 1.5, "OHSU": 2.5}
 """Seconds from frame to frame; the table of the data has no such column."""
-FRAMES, DIMS, PARTS, PILOT = 64, 10, 3, 16
-"""Frames of a clip, gradients, folds, and how many people of the larger site the settings were chosen on."""
+FRAMES, DIMS, PARTS = 64, 10, 3
+"""Frames of a clip, gradients, folds."""
+PILOTS = np.arange(56) < 16
+"""The people of the larger site on whose recognition the settings were chosen; no others are counted as recognised."""
 
 MODEL: dict[str, Any] = dict(size="nano", depth=2, ema=(0.99, 1.0))
 OPTIM: dict[str, Any] = dict(lr=1e-3, start_lr=1e-4, final_weight_decay=0.04)
 
-SETTINGS: dict[str, tuple[dict[str, Any], str]] = {
-    # name: (model, scaling)
-    "default": ({}, "zscore"),
-    "index": (dict(positions="index"), "zscore"),
-    "multiblock": (dict(masker="multiblock"), "zscore"),
-    "vicreg": (dict(regularizer=dict(kind="vicreg", weight=0.2, level="both")), "zscore"),
-    "sigreg": (dict(regularizer=dict(kind="sigreg", weight=0.02)), "zscore"),
-    "official-patch": (dict(patch_std=0.02), "zscore"),
-    "official-masks": (dict(masks=dict(compat="official")), "zscore"),
-    "region-weights": (dict(weighting="region"), "zscore"),
-    "scan": ({}, "scan"),
-    "robust-mean": ({}, "robust-mean"),
-    "robust-mean-official-patch": (dict(patch_std=0.02), "robust-mean"),
-    "untrained": ({}, "zscore"),
+SETTINGS: dict[str, tuple[dict[str, Any], str, float]] = {
+    # name: (model, scaling, sparsity of the affinity behind the gradients)
+    "default": ({}, "zscore", 0.0),
+    "index": (dict(positions="index"), "zscore", 0.0),
+    "sparse-gradients": ({}, "zscore", 0.9),
+    "multiblock": (dict(masker="multiblock"), "zscore", 0.0),
+    "vicreg": (dict(regularizer=dict(kind="vicreg", weight=0.2, level="both")), "zscore", 0.0),
+    "sigreg": (dict(regularizer=dict(kind="sigreg", weight=0.02)), "zscore", 0.0),
+    "official-patch": (dict(patch_std=0.02), "zscore", 0.0),
+    "official-masks": (dict(masks=dict(compat="official")), "zscore", 0.0),
+    "region-weights": (dict(weighting="region"), "zscore", 0.0),
+    "scan": ({}, "scan", 0.0),
+    "robust-mean": ({}, "robust-mean", 0.0),
+    "robust-mean-official-patch": (dict(patch_std=0.02), "robust-mean", 0.0),
+    "untrained": ({}, "zscore", 0.0),
 }
 POOLED = (("mean", 1), ("mean", 3), ("region", 3), ("covariance", 3), ("pairs", 1), ("pairs", 3))
 """Poolings of the tokens of an encoder, and clips per scan."""
@@ -96,9 +99,9 @@ def pretrain(
     source: FmriSource, name: str, seed: int, arguments: argparse.Namespace
 ) -> tuple[Method, FmriSource, dict[str, Any]]:
     """A method trained on these scans, their scaling, and what the doctor says."""
-    model, scaling = copy.deepcopy(SETTINGS[name])
+    model, scaling, sparsity = copy.deepcopy(SETTINGS[name])
     source = source.with_scaling(fit_scaling(scaling, source.scans()))  # type: ignore[arg-type]
-    table = diffusion_map(affinity(group_connectivity(source.scans())), DIMS)[0]
+    table = diffusion_map(affinity(group_connectivity(source.scans()), sparsity=sparsity), DIMS)[0]
     fields = MODEL | model | arguments.set | {"seed": seed, "gradients": as_rows(table)}
     fields["optim"] = OPTIM | {"steps": arguments.steps, "warmup_steps": arguments.steps // 10}
     config = from_dict(BrainJEPAConfig, fields).fit((1, source.rois, source.config.frames))
@@ -147,7 +150,7 @@ ASSOCIATION = (
 """Regions of the default-mode and control networks."""
 
 
-def gradients(arguments: argparse.Namespace, scratch: Path) -> list[dict[str, Any]]:
+def gradients(arguments: argparse.Namespace, scratch: Path) -> Iterator[dict[str, Any]]:
     """Which properties of functional gradients these scans show."""
     source = open_scans(arguments.data, scratch)
     with (arguments.data / "Risk_ROI_List.csv").open() as file:
@@ -155,7 +158,6 @@ def gradients(arguments: argparse.Namespace, scratch: Path) -> list[dict[str, An
     matrices = np.stack([connectivity(scan) for scan in source.scans()])
     usable = np.isfinite(matrices).all(axis=(1, 2))
     rng = np.random.default_rng(0)
-    rows = []
     for sparsity in (0.0, 0.9):
 
         def table_of(chosen: np.ndarray, sparsity: float = sparsity) -> tuple[np.ndarray, np.ndarray]:
@@ -175,32 +177,25 @@ def gradients(arguments: argparse.Namespace, scratch: Path) -> list[dict[str, An
         left = [i for i, n in enumerate(names) if n.endswith("_L")]
         right = [names.index(names[i][:-2] + "_R") for i in left]
         kinds = np.array([1 if n[:-2] in ASSOCIATION else 0 if n[:-2] in SENSORY else -1 for n in names])
-        rows.append(
-            {
-                "sparsity": sparsity,
-                "scans": len(source),
-                "scans without flat regions": int(usable.sum()),
-                "eigenvalues": [round(v, 4) for v in values.tolist()],
-                "deviations": [round(v, 4) for v in table.std(axis=0).tolist()],
-                "largest correlation of two gradients": round(
-                    float(np.abs(np.corrcoef(table.T) - np.eye(DIMS)).max()), 4
-                ),
-                "halves": spread(np.array(halves)),
-                "sites": [round(v, 3) for v in across.tolist()],
-                "left and right": [
-                    round(float(np.corrcoef(table[left, k], table[right, k])[0, 1]), 3) for k in range(DIMS)
-                ],
-                "left and right, pairs shuffled, 95 %": round(
-                    shuffled_pairs(table[left], table[right], rng), 3
-                ),
-                "sensory to association": [separation(table[:, k], kinds, rng) for k in range(3)],
-                "ends": [
-                    [names[i] for i in (*order[:4], *order[-4:])] for order in table.argsort(axis=0).T[:3]
-                ],
-                "regions": [int((kinds == 0).sum()), int((kinds == 1).sum())],
-            }
-        )
-    return rows
+        yield {
+            "sparsity": sparsity,
+            "scans": len(source),
+            "scans without flat regions": int(usable.sum()),
+            "eigenvalues": [round(v, 4) for v in values.tolist()],
+            "deviations": [round(v, 4) for v in table.std(axis=0).tolist()],
+            "largest correlation of two gradients": round(
+                float(np.abs(np.corrcoef(table.T) - np.eye(DIMS)).max()), 4
+            ),
+            "halves": spread(np.array(halves)),
+            "sites": [round(v, 3) for v in across.tolist()],
+            "left and right": [
+                round(float(np.corrcoef(table[left, k], table[right, k])[0, 1]), 3) for k in range(DIMS)
+            ],
+            "left and right, pairs shuffled, 95 %": round(shuffled_pairs(table[left], table[right], rng), 3),
+            "sensory to association": [separation(table[:, k], kinds, rng) for k in range(3)],
+            "ends": [[names[i] for i in (*order[:4], *order[-4:])] for order in table.argsort(axis=0).T[:3]],
+            "regions": [int((kinds == 0).sum()), int((kinds == 1).sum())],
+        }
 
 
 def matched(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -246,17 +241,26 @@ def spread(values: np.ndarray) -> dict[str, list[float]]:
 # -------------------------------------------------------------------------------------------------------------- probe
 
 
-def health(arguments: argparse.Namespace, scratch: Path) -> list[dict[str, Any]]:
-    """What the doctor says of each setting, pretrained on all scans."""
+def health(arguments: argparse.Namespace, scratch: Path) -> Iterator[dict[str, Any]]:
+    """What the doctor says of each setting, pretrained on all scans without their labels, and what it has learned of people."""
     source = open_scans(arguments.data, scratch)
-    rows = []
+    people = People(source, arguments.seeds)
+    halves = [half(people.source, u) for u in (0.0, 1.0)]
     for name in arguments.settings or [n for n in SETTINGS if n != "untrained"]:
         for seed in arguments.seeds:
             start = time.monotonic()
-            _, _, told = pretrain(source, name, seed, arguments)
-            rows.append({"setting": name, "seed": seed, "minutes": minutes(start)} | told)
-            print(json.dumps(rows[-1]), flush=True)
-    return rows
+            method, seen, told = pretrain(source, name, seed, arguments)
+            spent, scaling = minutes(start), seen.config.scaling
+            clips = [pooled(method, people.source.with_scaling(scaling), u) for u in (0.0, 0.5, 1.0)]
+            first, last = (pooled(method, h.with_scaling(scaling), 0.5) for h in halves)
+            row: dict[str, Any] = {"setting": name, "seed": seed, "minutes": spent} | told
+            for how in ("mean", "pairs"):
+                x = np.mean([c[how] for c in clips], axis=0)
+                found = {
+                    task: round(people.score(task, seed, x).mean(score), 4) for task, score in TASKS.items()
+                }
+                row[how] = found | {"recognised": recognised(first[how], last[how], ~PILOTS, ~PILOTS)}
+            yield row
 
 
 class People:
@@ -290,7 +294,7 @@ TASKS = {"diagnosis": "auroc", "sex": "auroc", "age": "r"}
 """Tasks, and the score that is compared."""
 
 
-def probe(arguments: argparse.Namespace, scratch: Path) -> list[dict[str, Any]]:
+def probe(arguments: argparse.Namespace, scratch: Path) -> Iterator[dict[str, Any]]:
     """Sex, diagnosis and age, and recognition of people, of each setting beside connectivity."""
     source = open_scans(arguments.data, scratch)
     people = People(source, arguments.seeds)
@@ -298,9 +302,10 @@ def probe(arguments: argparse.Namespace, scratch: Path) -> list[dict[str, Any]]:
     reference = classical(people, arguments.seeds)
     known = connectivity_of(people.source)
     base = {task: [people.score(task, s, known) for s in arguments.seeds] for task in TASKS}
-    rows = []
 
-    def add(setting: str, features: str, runs: dict[str, list[Scores]], more: dict[str, Any]) -> None:
+    def row_of(
+        setting: str, features: str, runs: dict[str, list[Scores]], more: dict[str, Any]
+    ) -> dict[str, Any]:
         row: dict[str, Any] = {"setting": setting, "features": features, "seeds": arguments.seeds} | more
         for task, score in TASKS.items():
             at = interval(runs[task], people.subjects, score)
@@ -310,11 +315,10 @@ def probe(arguments: argparse.Namespace, scratch: Path) -> list[dict[str, Any]]:
             if runs is not base:
                 off = interval(runs[task], people.subjects, score, against=base[task])
                 row[task]["against connectivity"] = [round(v, 3) for v in (off.value, off.low, off.high)]
-        rows.append(row)
-        print(json.dumps(row), flush=True)
+        return row
 
     if not arguments.settings:
-        add(
+        yield row_of(
             "connectivity",
             "all pairs of regions",
             base,
@@ -326,7 +330,7 @@ def probe(arguments: argparse.Namespace, scratch: Path) -> list[dict[str, Any]]:
         )
         for name, each in reference.items():
             runs = {task: [people.score(task, s, each[s]) for s in arguments.seeds] for task in TASKS}
-            add(name, "", runs, {})
+            yield row_of(name, "", runs, {})
     for name in arguments.settings or ["default", "untrained"]:
         start = time.monotonic()
         found: dict[tuple[str, int], dict[int, list[np.ndarray]]] = {}
@@ -354,8 +358,7 @@ def probe(arguments: argparse.Namespace, scratch: Path) -> list[dict[str, Any]]:
                 "features": "attentive probe",
                 "seeds": arguments.seeds,
             } | attended.scores(arguments.seeds)
-            rows.append(row)
-            print(json.dumps(row), flush=True)
+            yield row
         for (how, clips), features in found.items():
             runs = {task: [people.score(task, s, features[s]) for s in arguments.seeds] for task in TASKS}
             more: dict[str, Any] = {
@@ -366,8 +369,7 @@ def probe(arguments: argparse.Namespace, scratch: Path) -> list[dict[str, Any]]:
             }
             if clips == max(c for h, c in POOLED if h == how):
                 more["recognised"] = recognised_pairs(pairs[how], people, arguments.seeds)
-            add(name, how, runs, more)
-    return rows
+            yield row_of(name, how, runs, more)
 
 
 ATTENTIVE = ("default", "untrained")
@@ -459,7 +461,7 @@ def recognised_pairs(
             at = fold if len(pairs[0]) == PARTS else s * PARTS + fold
             a, b = pairs[0][at], pairs[1][at]
             inside, held = people.folds[seed] != fold, people.folds[seed] == fold
-            shares.append(recognised(a, b, inside, held & (np.arange(len(held)) >= PILOT)))
+            shares.append(recognised(a, b, inside, held & ~PILOTS))
         found.append(round(float(np.mean(shares)), 4))
     return found
 
@@ -501,16 +503,16 @@ def classical(people: People, seeds: Sequence[int]) -> dict[str, dict[int, Any]]
     return found
 
 
-def pilot(arguments: argparse.Namespace, scratch: Path) -> list[dict[str, Any]]:
+def pilot(arguments: argparse.Namespace, scratch: Path) -> Iterator[dict[str, Any]]:
     """Recognition of the pilot people, by an encoder that was trained on the other site and on other people; no labels."""
     source = open_scans(arguments.data, scratch)
     everybody = np.flatnonzero(np.array(source.sites) == "PITT")
     mine = source.subset(everybody)
-    held = np.arange(len(everybody)) < PILOT
-    training = source.subset(np.setdiff1d(np.arange(len(source)), everybody[:PILOT]))
+    held = PILOTS
+    training = source.subset(np.setdiff1d(np.arange(len(source)), everybody[PILOTS]))
     halves = [half(mine, u) for u in (0.0, 1.0)]
     a, b = (connectivity_of(h) for h in halves)
-    print("connectivity", recognised(a, b, ~held, held), flush=True)
+    yield {"setting": "connectivity", "recognised": recognised(a, b, ~held, held)}
     for name in arguments.settings or ["untrained", "default"]:
         for seed in arguments.seeds:
             start = time.monotonic()
@@ -518,11 +520,7 @@ def pilot(arguments: argparse.Namespace, scratch: Path) -> list[dict[str, Any]]:
             spent = minutes(start)
             first, last = (pooled(method, h.with_scaling(seen.config.scaling), 0.5) for h in halves)
             shares = {how: recognised(first[how], last[how], ~held, held) for how in POOLINGS}
-            print(
-                json.dumps({"setting": name, "seed": seed, "minutes": spent, "recognised": shares} | told),
-                flush=True,
-            )
-    return []
+            yield {"setting": name, "seed": seed, "minutes": spent, "recognised": shares} | told
 
 
 def minutes(start: float) -> float:
@@ -530,7 +528,7 @@ def minutes(start: float) -> float:
     return round((time.monotonic() - start) / 60, 2)
 
 
-PARTS_OF: dict[str, Callable[[argparse.Namespace, Path], list[dict[str, Any]]]] = {
+PARTS_OF: dict[str, Callable[[argparse.Namespace, Path], Iterator[dict[str, Any]]]] = {
     "gradients": gradients,
     "health": health,
     "probe": probe,
@@ -555,19 +553,21 @@ def main() -> None:
         print(table([json.loads(line) for line in RESULTS.read_text().splitlines()]))
         return
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as scratch:
-        rows = PARTS_OF[arguments.part](arguments, Path(scratch))
+    words = ["ABIDE" if word == str(arguments.data) else word for word in sys.argv[1:]]
     about = {
         "part": arguments.part,
-        "command": "python benchmarks/" + " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": " ".join(["python benchmarks/fmri.py", *words]),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "hardware": f"2-core {platform.machine()} CPU, 1 thread, fp32, torch {torch.__version__}",
         "steps": arguments.steps,
         "batch_size": arguments.batch_size,
     }
-    with RESULTS.open("a") as file:
-        for row in rows:
-            file.write(json.dumps(about | row) + "\n")
+    with tempfile.TemporaryDirectory() as scratch:
+        for row in PARTS_OF[arguments.part](arguments, Path(scratch)):
+            print(json.dumps(row), flush=True)
+            if arguments.part != "pilot":
+                with RESULTS.open("a") as file:
+                    file.write(json.dumps(about | row) + "\n")
 
 
 def table(rows: list[dict[str, Any]]) -> str:
