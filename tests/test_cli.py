@@ -111,7 +111,6 @@ def test_a_reader_that_has_seen_enough_is_no_error():
         (["probe", "x"], "required: --data. More: anyjepa probe --help"),
         (["pretrain", "ijpea", "--data", "x"], "did you mean 'ijepa'"),
         (["pretrain", "ijepa"], "say what to train on"),
-        (["pretrain", "sjepa", "--data", "digits"], "sjepa is for eeg, and pretrain reads images so far"),
         (["pretrain", "ijepa", "--dta", "x"], "did you mean '--data'"),
         (["pretrain", "ijepa", "--data", "digits", "--sise", "tiny"], "did you mean '--size'"),
         (["pretrain", "ijepa", "--data", "digits", "--size", "tyni"], "did you mean 'tiny'"),

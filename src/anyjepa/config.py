@@ -76,6 +76,9 @@ def _typed(hint: Any, value: Any, path: str) -> Any:
         if not isinstance(value, dict):
             raise ConfigError(f"{path} must be a group of keys, got {value!r}")
         return from_dict(hint, value, f"{path}.")  # type: ignore[arg-type]
+    if origin is dict:
+        # What is in it is for whoever asked for plain values.
+        hint = dict
     if origin is tuple:
         return _typed_tuple(args, value, path)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):

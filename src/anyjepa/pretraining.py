@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from torch import distributed
 
-from anyjepa.config import to_dict
 from anyjepa.contract import Method
-from anyjepa.data import DataReport, ImageConfig, ImageDataset, Source, build_loader, inspect, open_source
+from anyjepa.data import Dataset, Source, build_loader
 from anyjepa.data.broken import Broken, explain
+from anyjepa.data.modality import Modality, Report
 from anyjepa.errors import CheckpointError, ConfigError, DataError
 from anyjepa.evaluation.online import OnlineProbe
 from anyjepa.hub.load import read
@@ -35,9 +35,6 @@ from anyjepa.training.run_dir import (
     write_whole,
 )
 
-READS = "images"
-"""The kind of data that the readers here are for."""
-
 
 def pretrain(config: RunConfig, *, overwrite: bool = False, source: Source | None = None) -> TrainResult:
     """Look at the data, fill in what the config leaves open, and train into ``config.out``.
@@ -51,40 +48,29 @@ def pretrain(config: RunConfig, *, overwrite: bool = False, source: Source | Non
         ConfigError: the directory holds a run, or settings do not fit each other, the data or the machine.
         DataError: the data cannot be read.
     """
-    run = Path(config.out)
-    kind = entry(config.method).modality
-    if kind != READS:
-        raise ConfigError(
-            f"{config.method} is for {kind}, and pretrain reads {READS} so far: train it in a loop of your own, as its page "
-            "in docs/methods shows"
-        )
+    run, modality, reading = Path(config.out), config.modality, config.reading
     # Before an old run in the directory is deleted: what cannot be loaded is known by then.
     weights = _weights(config)
     if first_process():
         prepare(run, overwrite)
     source = source or _open(config)
-    report = inspect(source)
+    report = modality.inspect(source, reading)
     _refuse_broken(report, config)
-    size = ImageConfig.sides(config.images.size or report.default_size)
-    model = config.model
-    if config.images.size and getattr(model, "image_size", size) is None:
-        model = replace(model, image_size=size)
+    if weights is not None:
+        reading = modality.continued(reading, weights.reading, source, weights.method.input_shape())
+    source, reading = modality.settle(source, reading)
+    model = modality.place(config.model, source, reading)
     if weights is not None:
         model = adopt(model, config.method, weights)
-        config = replace(config, images=_as_trained(config.images, source, weights))
-    if hasattr(model, "normalised"):
-        model = model.normalised(config.images.mean, config.images.std)
     if hasattr(model, "fit"):
-        model = model.fit((source.channels, *size))
+        model = model.fit(modality.shape(source, reading, report))
     method = _build(replace(config, model=model), weights)
-    shape = method.input_shape()
-    if config.images.size and shape[1:] != size:
-        raise ConfigError(f"images.size={size}, but the model expects {shape[1:]}: leave one of the two out")
-    images = replace(config.images, size=(shape[1], shape[2]), channels=source.channels)
-    config = replace(config, model=method.config, images=images)
-    dataset = ImageDataset(source, images)
-    _check(method, dataset)
-    probe = _online_probe(config, dataset.size)
+    _check(method, (source.channels, *method.input_shape()[1:]), modality)
+    reading = modality.suit(reading, method.input_shape())
+    config = replace(config, model=method.config, reading=reading)
+    dataset = modality.dataset(source, reading)
+    _check(method, dataset.shape, modality)
+    probe = _online_probe(config, method)
     if first_process():
         print(report)
         if hasattr(model, "summary"):
@@ -119,13 +105,13 @@ def resume(run: str | Path) -> TrainResult:
         )
     # A run that died before its first checkpoint starts once more where it started.
     weights = _weights(config) if config.init and latest(run) is None else None
-    method, dataset = _build(config, weights), ImageDataset(source, config.images)
-    _check(method, dataset)
-    return _train(config, run, method, dataset, _online_probe(config, dataset.size))
+    method, dataset = _build(config, weights), config.modality.dataset(source, config.reading)
+    _check(method, dataset.shape, config.modality)
+    return _train(config, run, method, dataset, _online_probe(config, method))
 
 
 def _train(
-    config: RunConfig, run: Path, method: Method, dataset: ImageDataset, probe: Probe | None
+    config: RunConfig, run: Path, method: Method, dataset: Dataset, probe: Probe | None
 ) -> TrainResult:
     try:
         return train(
@@ -133,7 +119,7 @@ def _train(
             _loader(config, dataset),
             config.train,
             run,
-            content=to_dict(config),
+            content=config.plain(),
             resume=True,
             probe=probe,
         )
@@ -142,17 +128,17 @@ def _train(
         _list_broken(dataset, run)
 
 
-def _refuse_broken(report: DataReport, config: RunConfig) -> None:
-    most = config.images.max_broken
+def _refuse_broken(report: Report, config: RunConfig) -> None:
+    most, kind = config.reading.max_broken, config.modality
     if len(report.broken) > most * report.looked_at:
         raise DataError(
-            f"{len(report.broken)} of the {report.looked_at} images looked at cannot be read, more than"
-            f" images.max_broken={most:.0%}; the first: {report.broken[0].reason}. To list them all: anyjepa inspect"
+            f"{len(report.broken)} of the {report.looked_at} {kind.noun} looked at cannot be read, more than"
+            f" {kind.name}.max_broken={most:.0%}; the first: {report.broken[0].reason}. To list them all: anyjepa inspect"
             f" {config.data} --all --broken-list broken.txt"
         )
 
 
-def _list_broken(dataset: ImageDataset, run: Path) -> None:
+def _list_broken(dataset: Dataset, run: Path) -> None:
     """Tell of the images this process has skipped, and add them to the list in the run directory."""
     rows = dataset.broken
     if not rows:
@@ -164,21 +150,24 @@ def _list_broken(dataset: ImageDataset, run: Path) -> None:
     try:
         write_whole(path, "".join(f"{broken}\n" for broken in listed.values()))
     except OSError as error:
-        print(f"{len(rows)} of {len(dataset)} images could not be read; no list of them: {error}")
+        print(f"{len(rows)} of {len(dataset)} {dataset.noun} could not be read; no list of them: {error}")
         return
-    print(f"skipped {len(rows)} of {len(dataset)} images that cannot be read; they are listed in {path}")
+    print(
+        f"skipped {len(rows)} of {len(dataset)} {dataset.noun} that cannot be read; they are listed in {path}"
+    )
 
 
-def _online_probe(config: RunConfig, size: tuple[int, int]) -> Probe | None:
-    wanted = config.online_probe
+def _online_probe(config: RunConfig, method: Method) -> Probe | None:
+    wanted, modality = config.online_probe, config.modality
     if wanted.data is None or not first_process():
         return None
     if config.train.strategy == "fsdp":
         raise ConfigError(
             "online_probe.data needs the whole model in one process: leave it out with train.strategy=fsdp"
         )
-    images = replace(config.images, limit=None)
-    score = OnlineProbe(ImageDataset.open(wanted.data, images, size, labels=True), wanted.samples)
+    reading = replace(config.reading, limit=None)
+    labelled = modality.open(wanted.data, reading, labels=True)
+    score = OnlineProbe(modality.dataset(labelled, reading), wanted.samples)
     ends, gap = {1, config.model.optim.steps}, config.train.log_every
 
     def probe(method: Method, step: int) -> dict[str, float]:
@@ -189,15 +178,7 @@ def _online_probe(config: RunConfig, size: tuple[int, int]) -> Probe | None:
 
 
 def _open(config: RunConfig) -> Source:
-    images = config.images
-    return open_source(
-        config.data,
-        channels=images.channels,
-        image_column=images.image_column,
-        label_column=images.label_column,
-        limit=images.limit,
-        max_pixels=images.max_pixels,
-    )
+    return config.modality.open(config.data, config.reading)
 
 
 def _weights(config: RunConfig) -> Loaded | None:
@@ -211,19 +192,6 @@ def _weights(config: RunConfig) -> Loaded | None:
     return read(config.init)
 
 
-def _as_trained(images: ImageConfig, source: Source, weights: Loaded) -> ImageConfig:
-    """The images normalised as the weights are used to, unless something else was chosen."""
-    channels = weights.method.input_shape()[0]
-    if channels != source.channels:
-        raise ConfigError(
-            f"the weights take {channels} channels, the data have {source.channels}: set images.channels={channels}"
-        )
-    if images.mean is not None or images.std is not None:
-        return images
-    mean, std = weights.pixels
-    return replace(images, mean=mean, std=std)
-
-
 def _build(config: RunConfig, weights: Loaded | None) -> Method:
     # For methods that draw their first weights from the global generator: all processes must draw the same.
     torch.manual_seed(derive_seed(config.train.seed, "init"))
@@ -233,15 +201,15 @@ def _build(config: RunConfig, weights: Loaded | None) -> Method:
     return method
 
 
-def _check(method: Method, dataset: ImageDataset) -> None:
-    if dataset.shape != method.input_shape():
+def _check(method: Method, shape: tuple[int, ...], modality: Modality) -> None:
+    if shape != method.input_shape():
         raise ConfigError(
-            f"the data give samples of shape {dataset.shape}, the model expects {method.input_shape()} (channels, height, "
-            f"width): leave model.channels and model.image_size out to take them from the data"
+            f"the data give samples of shape {shape}, the model expects {method.input_shape()} ({modality.axes}): leave "
+            "the sizes of the model out to take them from the data"
         )
 
 
-def _loader(config: RunConfig, dataset: ImageDataset) -> LoaderFactory:
+def _loader(config: RunConfig, dataset: Dataset) -> LoaderFactory:
     train = config.train
     return lambda start_step, rank, world: build_loader(
         dataset,

@@ -68,9 +68,10 @@ def test_the_file_says_how_it_was_made(run, tmp_path):
     expected = {
         "method": "ijepa", "run": str(run), "step": 3, "checkpoint": "checkpoints/step-00000003",
         "encoder": "context", "layers": [0, -1], "pooling": "mean", "shape": [32], "dtype": "float32",
-        "data": "digits:test", "images": 20, "size": [8, 8], "channels": 1, "mean": [0.5], "std": [0.5],
+        "data": "digits:test", "samples": 20, "modality": "images",
     }  # fmt: skip
     assert {k: said[k] for k in expected} == expected and said["anyjepa"]
+    assert said["reading"]["size"] == [8, 8] and said["reading"]["channels"] == 1
 
 
 @pytest.mark.parametrize("ending", [".parquet", ".npy"])
@@ -178,7 +179,7 @@ def test_an_empty_folder_is_an_error(run, tmp_path):
         ({"encoder": "context"}, "encoder was target, is context"),
         ({"tokens": True}, "pooling was mean, is none"),
         ({"dtype": "float16"}, "dtype was float32, is float16"),
-        ({"limit": 7}, "images was 450, is 7"),
+        ({"limit": 7}, "samples was 450, is 7"),
         ({"labels": True}, "labels was False, is True"),
         ({"batch_size": 32}, "batch_size was 64, is 32"),
     ],

@@ -10,8 +10,9 @@ import torch
 from anyjepa.config import to_dict
 from anyjepa.contract import Layout, Method, Representation
 from anyjepa.data import ImageConfig, ImageDataset, open_source
+from anyjepa.data.raw import averages
 from anyjepa.errors import CheckpointError, ConfigError, DataError
-from anyjepa.evaluation import ProbeResult, encoder_reader, extract, pixel_reader, probe
+from anyjepa.evaluation import ProbeResult, encoder_reader, extract, probe
 from anyjepa.evaluation.features import untrained
 from anyjepa.pretraining import pretrain
 from anyjepa.registry import create
@@ -125,7 +126,7 @@ def test_classes_unseen_in_training_are_counted(run, tmp_path):
     train = write(tmp_path / "train.npz", draw.integers(0, 255, (40, 8, 8)), np.arange(40) % 2)
     test = write(tmp_path / "test.npz", draw.integers(0, 255, (9, 8, 8)), np.arange(9) % 3)
     result = probe(run, train, test)
-    assert any("3 test images count as wrong: 1 of 3 test classes" in note for note in result.notes)
+    assert any("3 test samples count as wrong: 1 of 3 test classes" in note for note in result.notes)
     assert max(max(r.linear) for r in result.rows) <= 6 / 9
     strange = write(tmp_path / "strange.npz", draw.integers(0, 255, (9, 8, 8)), np.full(9, 7))
     with pytest.raises(DataError, match="none of the test classes"):
@@ -174,7 +175,7 @@ def test_features_do_not_depend_on_batches_and_layers_are_joined(run):
     readers = {
         "both": encoder_reader(method, layers=(0, -1)),
         "last": encoder_reader(method),
-        "raw": pixel_reader((1, 8, 8)),
+        "raw": averages((1, 8, 8)),
     }
     calls = []
     small = extract(readers, dataset, batch_size=7, progress=lambda done, total: calls.append((done, total)))
@@ -217,10 +218,10 @@ def test_an_untrained_twin_has_the_config_but_other_weights(run):
 
 def test_large_images_are_averaged_down_for_the_raw_baseline():
     images = torch.arange(3 * 64 * 48, dtype=torch.float32).view(1, 3, 64, 48)
-    values = pixel_reader((3, 64, 48), most=768)(images)
+    values = averages((3, 64, 48), most=768)(images)
     assert values.shape[1] <= 768 and values.shape[1] > 500
     assert values.mean().item() == pytest.approx(images.mean().item(), rel=1e-2)
-    assert torch.equal(pixel_reader((3, 64, 48), most=10**6)(images), images.flatten(1))
+    assert torch.equal(averages((3, 64, 48), most=10**6)(images), images.flatten(1))
 
 
 def test_the_verdict_is_honest_both_ways(result):

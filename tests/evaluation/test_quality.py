@@ -53,7 +53,7 @@ def test_predictions_know_their_image(tmp_path):
         masks=replace(base.model.masks, target_scale=(0.15, 0.3)),
         regularizer=replace(base.model.regularizer, level="pooled"),
     )  # fmt: skip
-    config = replace(base, model=model, images=replace(base.images, size=8))
+    config = replace(base, model=model, reading=replace(base.reading, size=8))
     assert pretrain(config).finished
     ratio = own_over_other(config)
     print(f"distance to the own target over that to another image's: {ratio:.4f}")
@@ -64,7 +64,7 @@ def test_predictions_know_their_image(tmp_path):
 def own_over_other(config) -> float:
     """Distance of predictions to their own targets over that to the targets of another image at the same places."""
     method = load_method(config.out)
-    dataset = ImageDataset.open(TEST, config.images)
+    dataset = ImageDataset.open(TEST, config.reading)
     images = dataset.evaluation(np.arange(256))
     batch = Batch(images, torch.arange(256))
     drawn = method.draw_masks(Batch(images[:1], torch.arange(1)))

@@ -25,12 +25,14 @@ class Source(ABC):
         class_names: name of each class in the order of its number, where the source knows names.
         groups: (N,) number of the person or thing that a sample is of, so that none is in training and in a test; None: each
             sample is of its own.
+        group_names: name of each group in the order of its number, where the source knows names.
     """
 
     channels: int
     labels: Int[np.ndarray, "N"] | Float[np.ndarray, "N"] | None = None
     class_names: tuple[str, ...] | None = None
     groups: Int[np.ndarray, "N"] | None = None
+    group_names: tuple[str, ...] | None = None
 
     @abstractmethod
     def __len__(self) -> int:
@@ -87,6 +89,7 @@ class Subset(Source):
         self.labels = None if source.labels is None else source.labels[self.rows]
         self.class_names = source.class_names
         self.groups = None if source.groups is None else source.groups[self.rows]
+        self.group_names = source.group_names
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -51,6 +51,10 @@ class Dataset(ABC):
     def draw(self, step: int, indices: Indices, seed: int) -> Float[Tensor, "B C *size"]:
         """Training batch. Row b depends on seed, step, indices[b] only."""
 
+    def cropped(self, scale: tuple[float, float]) -> Dataset:
+        """The same, with training crops of this least and largest share of a sample where the kind of data has a choice of it."""
+        return self
+
     @abstractmethod
     def finish(self, samples: list[Tensor]) -> Float[Tensor, "B C *size"]:
         """Evaluation batch of samples as they were read; nothing random."""

@@ -12,8 +12,8 @@ from anyjepa.data.base import EncodedSource, encode_labels
 from anyjepa.data.formats import EXTENSIONS
 
 
-def find_files(folder: Path, extensions: frozenset[str]) -> list[str]:
-    """Paths below ``folder``, relative and in sorted order, of the files with one of the ``extensions``.
+def find_files(folder: Path, extensions: frozenset[str] | None) -> list[str]:
+    """Paths below ``folder``, relative and in sorted order, of the files with one of the ``extensions``; None: of all.
 
     Hidden files and folders are left out: they are thumbnails and resource forks. Links to folders are
     followed, each real folder once.
@@ -28,7 +28,8 @@ def find_files(folder: Path, extensions: frozenset[str]) -> list[str]:
         visited.add(real)
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         for name in files:
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in extensions:  # noqa: PTH122
+            ending = os.path.splitext(name)[1].lower()  # noqa: PTH122
+            if not name.startswith(".") and (extensions is None or ending in extensions):
                 found.append(Path(directory, name).relative_to(folder).as_posix())
     return sorted(found)
 

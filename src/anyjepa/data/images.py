@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -143,6 +144,12 @@ class ImageDataset(Dataset):
             mirrored = torch.from_numpy(flips(seed, step, index))
             batch[mirrored] = batch[mirrored].flip(-1)
         return self._normalise(batch)
+
+    def cropped(self, scale: tuple[float, float]) -> ImageDataset:
+        """The same with crops of this least and largest share of the area."""
+        found = copy.copy(self)
+        found.config = replace(self.config, crop_scale=scale)
+        return found
 
     def finish(self, samples: list[Tensor]) -> Float[Tensor, "B C H W"]:
         """The middle of each image at full scale, normalised."""

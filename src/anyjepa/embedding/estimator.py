@@ -20,30 +20,27 @@ from sklearn.utils.validation import check_is_fitted
 
 from anyjepa import registry
 from anyjepa.contract import Method
-from anyjepa.data import ImageConfig, ImageDataset, Source
-from anyjepa.data.arrays import ArraySource
-from anyjepa.data.given import as_source
+from anyjepa.data import Source
+from anyjepa.data.modality import Modality
 from anyjepa.embedding.opened import OpenRun, choose_device, open_run, vector_reader
 from anyjepa.errors import ConfigError, DataError, nearest
 from anyjepa.evaluation import extract
 from anyjepa.pretraining import pretrain
 from anyjepa.training import RunConfig
 
-GROUPS = ("model", "images", "train")
-
 
 class Embedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    """Vectors of images by an encoder that ``fit`` pretrains without labels, or that was pretrained before.
+    """Vectors of samples by an encoder that ``fit`` pretrains without labels, or that was pretrained before.
 
-    ``X`` is an array (N, H, W), (N, H, W, C) or (N, C, H, W) of uint8, uint16 or floats in 0..1, a list of image files, or a
-    path as for ``anyjepa pretrain --data``. ``y`` is never looked at.
+    ``X`` is a path as for ``anyjepa pretrain --data``; of images also an array (N, H, W), (N, H, W, C) or (N, C, H, W) of uint8,
+    uint16 or floats in 0..1, or a list of image files. ``y`` is never looked at.
 
     Args:
         method: name of the method to pretrain, or a run directory, which is the same as ``pretrained``.
-        pretrained: a run or one of its checkpoints; ``fit`` then trains nothing and only checks that the images fit.
+        pretrained: a run or one of its checkpoints; ``fit`` then trains nothing and only checks that the samples fit.
         size: size of the encoder, from ``nano`` to ``giant``.
         steps: length of the pretraining in optimizer steps.
-        batch_size: images per step.
+        batch_size: samples per step.
         encoder: ``"target"`` or ``"context"``.
         layers: blocks whose pooled representations are joined; -1 is the last one, after its norm.
         image_shape: (H, W) or (H, W, C) of flattened images, when ``X`` is (N, H * W * C).
@@ -56,7 +53,7 @@ class Embedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
     Attributes:
         method_: the trained method, in eval mode on the CPU.
         run_: directory of the run; None when it was not kept.
-        shape_: (C, H, W) of what the encoder sees.
+        shape_: (C, ...) of what the encoder sees.
         n_features_: length D of a vector.
     """
 
@@ -92,41 +89,43 @@ class Embedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         self.verbose = verbose
 
     def fit(self, X: Any, y: Any = None) -> Embedder:  # noqa: N803
-        """Pretrain on the images of ``X``; with ``pretrained`` only check that they fit. ``y`` is ignored.
+        """Pretrain on the samples of ``X``; with ``pretrained`` only check that they fit. ``y`` is ignored.
 
         Raises:
-            DataError: these are not images, or they do not fit the pretrained encoder.
+            DataError: these are no samples of its kind, or they do not fit the pretrained encoder.
             ConfigError: a setting is unknown or impossible.
             CheckpointError: there is no run in ``pretrained``.
         """
         if self._pretrained is None:
-            self._train(self._source(X, None))
+            self._train(X)
         else:
             self._keep(open_run(self._pretrained), self._pretrained)
-            self._source(X, self.shape_[0]).read(0)
+            self._source(X, self._modality, self._reading, self.shape_).read(0)
         return self
 
     def transform(self, X: Any) -> Float[np.ndarray, "N D"]:  # noqa: N803
-        """float32 vectors (N, D) of the images, in their order.
+        """float32 vectors (N, D) of the samples, in their order.
 
         Raises:
-            DataError: these are not images, do not fit, or one of them cannot be read.
+            DataError: these are no samples of its kind, do not fit, or one of them cannot be read.
             sklearn.exceptions.NotFittedError: ``fit`` has not been called and nothing is pretrained.
         """
         check_is_fitted(self)
         if not hasattr(self, "method_"):
             assert self._pretrained is not None
             self._keep(open_run(self._pretrained), self._pretrained)
-        source = self._source(X, self.shape_[0])
+        reading = replace(self._reading, max_broken=0.0)
+        source = self._source(X, self._modality, reading, self.shape_)
+        method = self._modality.adapt(self.method_, source)
         reader = vector_reader(
-            self.method_,
+            method,
             encoder=self.encoder,
             layers=tuple(self.layers),
             tokens=False,
             device=choose_device(self.device),
         )
         try:
-            dataset = ImageDataset(source, replace(self._images, max_broken=0.0), self.shape_[1:])
+            dataset = self._modality.dataset(source, reading)
             return extract({"vector": reader}, dataset, batch_size=self.batch_size).values["vector"]
         finally:
             self.method_.cpu()
@@ -160,19 +159,12 @@ class Embedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         tags.requires_fit = self.pretrained is None
         return tags
 
-    def _source(self, X: Any, channels: int | None) -> Source:  # noqa: N803
+    def _source(self, X: Any, kind: Modality, reading: Any, shape: tuple[int, ...] | None = None) -> Source:  # noqa: N803
         if self.image_shape is not None and not isinstance(X, str | Path | Source):
             X = _unflattened(np.asarray(X), tuple(self.image_shape))  # noqa: N806
-        source = as_source(X, channels)
-        if isinstance(source, ArraySource) and not self._normalised_by_hand:
-            _check_range(np.asarray(X))
-        return source
+        return kind.given(X, reading, shape)
 
-    @property
-    def _normalised_by_hand(self) -> bool:
-        return any((self.options or {}).get("images", {}).get(name) for name in ("mean", "std"))
-
-    def _train(self, source: Source) -> None:
+    def _train(self, X: Any) -> None:  # noqa: N803
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         parent = None if self.out is None else Path(self.out)
         if parent is not None:
@@ -183,30 +175,32 @@ class Embedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             if parent is None:
                 stack.callback(shutil.rmtree, run, ignore_errors=True)
             config = self._config(run, seed)
+            source = self._source(X, config.modality, config.reading)
             with _silence(self.verbose == 0), torch.random.fork_rng(devices=[]):
                 pretrain(config, source=source)
             self._keep(open_run(run), None if parent is None else run)
 
     def _config(self, run: str, seed: int) -> RunConfig:
         extra: dict[str, dict[str, Any]] = {name: dict(group) for name, group in (self.options or {}).items()}
+        kind = registry.entry(self.method).modality
+        groups = ("model", kind, "train")
         for name in extra:
-            if name not in GROUPS:
-                raise ConfigError(f"unknown group '{name}' in options: {nearest(name, GROUPS)}")
+            if name not in groups:
+                raise ConfigError(f"unknown group '{name}' in options: {nearest(name, groups)}")
         model: dict[str, Any] = {"size": self.size, "seed": seed} | extra.get("model", {})
         model["optim"] = {"steps": self.steps} | dict(model.get("optim", {}))
         # No loader processes: a fit may itself run in a worker, which must not start others.
         train: dict[str, Any] = {"seed": seed, "batch_size": self.batch_size, "workers": 0}
         if self.device == "cpu":
             train["accelerator"] = "cpu"
-        values = {"model": model, "images": extra.get("images", {}), "train": train | extra.get("train", {})}
+        values = {"model": model, kind: extra.get(kind, {}), "train": train | extra.get("train", {})}
         return RunConfig.from_mapping({"method": self.method, "data": "X", "out": run} | values)
 
     def _keep(self, opened: OpenRun, run: str | Path | None) -> None:
         self.method_: Method = opened.method
-        self._images: ImageConfig = opened.images
+        self._modality, self._reading = opened.modality, opened.reading
         self.run_ = None if run is None else str(run)
-        channels, height, width = opened.method.input_shape()
-        self.shape_ = (channels, height, width)
+        self.shape_ = opened.method.input_shape()
         reader = vector_reader(
             self.method_, encoder=self.encoder, layers=tuple(self.layers), tokens=False, device="cpu"
         )
@@ -220,14 +214,6 @@ def _unflattened(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
             f"X has shape {array.shape}; with image_shape={shape} it must be (N, {int(np.prod(shape))})"
         )
     return array.reshape(len(array), *shape)
-
-
-def _check_range(array: np.ndarray) -> None:
-    if array.dtype.kind == "f" and (array.min() < 0 or array.max() > 1):
-        raise DataError(
-            f"X reaches from {array.min():.4g} to {array.max():.4g}; floats must lie in 0..1: divide, e.g. X / X.max(), or say "
-            'how to normalise them with options={"images": {"mean": [...], "std": [...]}}'
-        )
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""A run, opened to read representations: its method, how its images became batches, and which weights these are."""
+"""A run, opened to read representations: its method, how its samples became batches, and which weights these are."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from anyjepa.config import to_dict
 from anyjepa.contract import Method
-from anyjepa.data import ImageConfig
+from anyjepa.data.modality import Modality
 from anyjepa.errors import ConfigError
 from anyjepa.evaluation import Reader, encoder_reader
 from anyjepa.hub.load import read
@@ -26,23 +27,19 @@ class OpenRun:
 
     Attributes:
         method: the trained method, in eval mode, on the CPU.
-        images: how its images became batches.
+        modality: the kind of data it is for.
+        reading: how its samples became batches.
         checkpoint: path of the checkpoint relative to the run; ``""`` when the run is the checkpoint itself.
         step: optimizer steps behind the weights; None where nothing says so.
         weights: short fingerprint of the weights and of the config of the method.
     """
 
     method: Method
-    images: ImageConfig
+    modality: Modality
+    reading: Any
     checkpoint: str
     step: int | None
     weights: str
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width of the images the method expects."""
-        shape = self.method.input_shape()
-        return shape[1], shape[2]
 
 
 def open_run(run: str | Path) -> OpenRun:
@@ -56,7 +53,8 @@ def open_run(run: str | Path) -> OpenRun:
     loaded = read(checkpoint or run)
     return OpenRun(
         loaded.method,
-        loaded.images,
+        loaded.modality,
+        loaded.modality.suit(loaded.reading, loaded.method.input_shape()),
         "" if checkpoint is None or checkpoint == path else checkpoint.relative_to(path).as_posix(),
         read_state(checkpoint).step if checkpoint else None,
         _fingerprint(loaded.method),
@@ -103,10 +101,10 @@ def vector_reader(
     if not tokens:
         return pooled
 
-    def read(images: Tensor) -> Tensor:
-        images = images.to(device)
+    def read(inputs: Tensor) -> Tensor:
+        inputs = inputs.to(device)
         try:
-            found = [method.encode(images, encoder=encoder, layer=layer).tokens for layer in layers]
+            found = [method.encode(inputs, encoder=encoder, layer=layer).tokens for layer in layers]
         except IndexError:
             raise ConfigError(
                 f"layers={tuple(layers)} are not all in the encoder: -1 is its last block"

@@ -40,7 +40,9 @@ def contact_sheet(embeddings: str | Path | Embeddings, answers: Sequence[Answer]
     plan = stored.plan
     if plan is None:
         raise DataError(f"{stored.path} does not say where its images are")
-    source = open_source(plan.data, channels=plan.channels, limit=plan.images)
+    if plan.modality != "images":
+        raise DataError(f"{stored.path} holds {plan.modality}: a sheet is drawn of images")
+    source = open_source(plan.data, channels=plan.reading["channels"], limit=plan.samples)
     columns = 1 + max(len(answer.neighbours) for answer in answers)
     height = SIDE + 2 * LINE + GAP
     sheet = Image.new("RGB", (columns * (SIDE + GAP) + GAP, len(answers) * height + GAP), "white")

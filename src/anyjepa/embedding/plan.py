@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from anyjepa.data.folder import find_files
 from anyjepa.data.formats import EXTENSIONS
 from anyjepa.errors import ConfigError, DataError
 
-FORMAT = 1
+FORMAT = 2
 STORED = frozenset({".parquet", ".npy", ".npz", ".csv", ".tsv", ".tar", ".zip", ".arrow"})
 """Endings of files that hold many images at once."""
 PLACES = ("run", "data", "checkpoint")
@@ -42,31 +42,25 @@ class Plan:
     layers: tuple[int, ...]
     """Blocks that were read, joined along the width; -1 is the last one, after its norm."""
     pooling: Literal["mean", "none"]
-    """``mean`` over the tokens, or ``none``: all tokens of an image."""
+    """``mean`` over the tokens, or ``none``: all tokens of a sample."""
     shape: tuple[int, ...]
-    """Shape of what is stored of one image: (D,) or (N, D)."""
+    """Shape of what is stored of one sample: (D,) or (N, D)."""
     dtype: Literal["float32", "float16"]
     """Type of the numbers."""
     data: str
-    """Where the images come from, as it was named."""
-    images: int
+    """Where the samples come from, as it was named."""
+    samples: int
     """How many there were, broken ones included."""
     content: str
-    """Fingerprint of the images: their names, and size and time of their files."""
+    """Fingerprint of the samples: their names, and size and time of their files."""
     labels: bool
     """Whether labels are stored."""
-    label_column: str | None
-    """Column of the labels in a table; None: found by name."""
-    size: tuple[int, int]
-    """Height and width of what the encoder saw."""
-    channels: int
-    """Channels of it."""
-    mean: tuple[float, ...]
-    """Channel means in 0..1 that were taken off."""
-    std: tuple[float, ...]
-    """Channel standard deviations in 0..1 that were divided by."""
+    modality: str
+    """The kind of data."""
+    reading: dict[str, Any]
+    """How they were read and became batches: the options of the kind of data."""
     batch_size: int
-    """Images per forward pass: with another one the last bits of a vector may differ."""
+    """Samples per forward pass: with another one the last bits of a vector may differ."""
     device: str
     """Kind of device that computed."""
     anyjepa: str
@@ -91,10 +85,12 @@ class Plan:
     def must_equal(self, before: Plan, where: Path) -> None:
         """Raise ConfigError, naming every difference, unless both describe the same embeddings."""
         names = [field.name for field in fields(self) if field.name not in PLACES]
+        mine, theirs = ({**vars(plan), **plan.reading} for plan in (self, before))
+        names = [name for name in names if name != "reading"] + sorted({*self.reading, *before.reading})
         differ = [
-            f"{name} was {_shown(getattr(before, name))}, is {_shown(getattr(self, name))}"
+            f"{name} was {_shown(theirs.get(name))}, is {_shown(mine.get(name))}"
             for name in names
-            if getattr(self, name) != getattr(before, name)
+            if mine.get(name) != theirs.get(name)
         ]
         if differ:
             raise ConfigError(
@@ -104,14 +100,14 @@ class Plan:
 
 
 def _shown(value: object) -> str:
-    return str(list(value)) if isinstance(value, tuple) else str(value)
+    return str(list(value)) if isinstance(value, tuple | list) else str(value)
 
 
 def fingerprint(path: str | Path, source: Source) -> str:
-    """A short text that changes when the images do: from their names, and the size and time of the files behind them.
+    """A short text that changes when the data do: from their names, and the size and time of the files behind them.
 
     Raises:
-        DataError: two images have the same name, so that no one could tell their vectors apart.
+        DataError: two samples have the same name, so that no one could tell their vectors apart.
     """
     digest = hashlib.sha256()
     names = np.empty(len(source), dtype=np.uint64)
@@ -122,17 +118,17 @@ def fingerprint(path: str | Path, source: Source) -> str:
     distinct, first, times = np.unique(names, return_index=True, return_counts=True)
     if len(distinct) < len(names):
         twin = source.identity(int(first[times > 1][0]))
-        raise DataError(f"two images of {path} have the same name, '{twin}': names must tell images apart")
+        raise DataError(f"two samples of {path} have the same name, '{twin}': names must tell them apart")
     place = Path(path).expanduser()
     files: list[Path] = [place] if place.is_file() else []
     if place.is_dir():
-        inside = find_files(place, EXTENSIONS) or find_files(place, STORED)
+        inside = find_files(place, EXTENSIONS) or find_files(place, STORED) or find_files(place, None)
         files = [place / name for name in inside]
     for file in files:
         try:
             found = file.stat()
         except OSError:
-            # A broken link: the image is broken too, and counted as such.
+            # A broken link: the sample is broken too, and counted as such.
             continue
         digest.update(f"{found.st_size} {found.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:24]

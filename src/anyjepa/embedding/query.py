@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
-from anyjepa.data import ImageDataset
+from anyjepa.config import from_dict
+from anyjepa.data import ImageConfig, ImageDataset
 from anyjepa.data.given import list_source
 from anyjepa.embedding.opened import OpenRun, choose_device, open_run, vector_reader
 from anyjepa.embedding.plan import Plan
@@ -76,12 +77,14 @@ def _embed_files(
             f"{stored.path} does not say how it was made, so an image cannot be embedded alike: ask with ids or row numbers"
         )
     opened, device = _open_same(plan, run), choose_device(None)
-    config = replace(opened.images, limit=None, max_broken=1.0, mean=plan.mean, std=plan.std)
-    source = list_source(files, plan.channels)
+    if plan.modality != "images":
+        raise ConfigError(f"{stored.path} holds {plan.modality}: ask with ids or row numbers")
+    config = from_dict(ImageConfig, plan.reading | {"limit": None})
+    source = list_source(files, opened.method.input_shape()[0])
     for i in range(len(source)):
         source.read(i)  # a broken query is an error, not something to leave out
     read = vector_reader(opened.method, encoder=plan.encoder, layers=plan.layers, tokens=False, device=device)
-    return list(extract({"vector": read}, ImageDataset(source, config, plan.size)).values["vector"])
+    return list(extract({"vector": read}, ImageDataset(source, config)).values["vector"])
 
 
 def _open_same(plan: Plan, run: str | Path | None) -> OpenRun:

@@ -1,19 +1,22 @@
-"""All images of a data set as vectors in one file, in constant memory, and on from wherever it was interrupted."""
+"""All samples of a data set as vectors in one file, in constant memory, and on from wherever it was interrupted."""
 
 from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
 
-from anyjepa.data import ImageDataset, Loaded, load_all
+from anyjepa.config import from_dict, to_dict
+from anyjepa.data import Dataset, Loaded, load_all
+from anyjepa.data.modalities import modality
 from anyjepa.embedding.ahead import ahead
 from anyjepa.embedding.files import ENDINGS, broken_beside, ids_beside, join, schema_of
 from anyjepa.embedding.opened import choose_device, open_run, vector_reader
@@ -22,7 +25,6 @@ from anyjepa.embedding.plan import Plan, fingerprint
 from anyjepa.embedding.stored import read_plan
 from anyjepa.errors import ConfigError, DataError
 from anyjepa.evaluation import Reader
-from anyjepa.normalisation import constants
 from anyjepa.training.allocator import return_large_blocks
 
 PART_BYTES = 1 << 25
@@ -37,19 +39,21 @@ class Embedded:
     out: Path
     """The file of the embeddings."""
     rows: int
-    """Images in it."""
+    """Samples in it."""
     shape: tuple[int, ...]
-    """Shape of what is stored of one image: (D,), or (N, D) with tokens."""
+    """Shape of what is stored of one sample: (D,), or (N, D) with tokens."""
     broken: int
-    """Images that could not be read."""
+    """Samples that could not be read."""
+    noun: str = "samples"
+    """What they are."""
 
     def __str__(self) -> str:
         shape = " x ".join(map(str, self.shape))
-        lines = [f"{self.rows} images, {shape} numbers each: {self.out}"]
+        lines = [f"{self.rows} {self.noun}, {shape} numbers each: {self.out}"]
         if self.out.suffix == ".npy":
             lines.append(f"their names: {ids_beside(self.out)}")
         if self.broken:
-            lines.append(f"{self.broken} images could not be read: {broken_beside(self.out)}")
+            lines.append(f"{self.broken} {self.noun} could not be read: {broken_beside(self.out)}")
         return "\n".join(lines)
 
 
@@ -65,31 +69,33 @@ def embed(
     labels: bool = False,
     label_column: str | None = None,
     limit: int | None = None,
+    read: Mapping[str, Any] | None = None,
     batch_size: int = 64,
     device: str | None = None,
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Embedded:
-    """Write the representation of every image to one Parquet or NumPy file.
+    """Write the representation of every sample to one Parquet or NumPy file.
 
     Interrupted at any moment, the same call goes on where it was, and the file is the same byte for byte as without the
     interruption. What is finished lies in ``OUT.parts`` until the whole is.
 
     Args:
         run: directory of a run or of one of its checkpoints.
-        data: images; see :func:`anyjepa.data.open_source`. Those that cannot be read are left out and listed.
+        data: of the kind the run is for. What cannot be read is left out and listed.
         out: ``.parquet`` or ``.npy`` (with ``OUT.ids.parquet`` beside it).
-        tokens: store all tokens (N, D) of an image, not their mean (D,).
+        tokens: store all tokens (N, D) of a sample, not their mean (D,).
         encoder: ``"target"`` or ``"context"``.
         layers: blocks whose representations are joined; -1 is the last one, after its norm.
         dtype: ``"float32"`` or ``"float16"``.
         labels: store the labels too; the data must have them.
         label_column: column of the labels in a table; None: as in the run, or found by name.
-        limit: use that many images, evenly spread over all.
-        batch_size: images per forward pass.
+        limit: use that many samples, evenly spread over all.
+        read: further options by which the data are read, instead of those of the run.
+        batch_size: samples per forward pass.
         device: None: a GPU where there is one.
         overwrite: delete older embeddings and parts of that name.
-        progress: called with (images done, images in all), first with those of an earlier, interrupted call.
+        progress: called with (samples done, samples in all), first with those of an earlier, interrupted call.
 
     Raises:
         CheckpointError: there is no run to load.
@@ -99,20 +105,24 @@ def embed(
     out = Path(out)
     _check(out, Path(data), tuple(layers), batch_size, dtype)
     opened, device = open_run(run), choose_device(device)
-    # Here a broken image harms nobody, so none is too many; each is read once and none takes its place.
-    config = replace(opened.images, limit=limit, max_broken=1.0)
-    if label_column is not None:
-        config = replace(config, label_column=label_column)
-    dataset = ImageDataset.open(data, config, opened.size, labels=labels)
+    # Here a broken sample harms nobody, so none is too many; each is read once and none takes its place.
+    kind = opened.modality
+    chosen = {
+        "limit": limit,
+        "max_broken": 1.0,
+        **({"label_column": label_column} if label_column else {}),
+        **(read or {}),
+    }
+    config: Any = from_dict(kind.config, to_dict(opened.reading) | chosen, f"{kind.name}.")
+    dataset = kind.dataset(kind.open(data, config, labels=labels), config)
     if dataset.shape != opened.method.input_shape():
         raise DataError(
-            f"the images of {data} have shape {dataset.shape}, {run} was trained on {opened.method.input_shape()} (channels, "
-            "height, width)"
+            f"the {kind.noun} of {data} have shape {dataset.shape}, {run} was trained on {opened.method.input_shape()} "
+            f"({kind.axes})"
         )
-    read = vector_reader(opened.method, encoder=encoder, layers=layers, tokens=tokens, device=device)
+    reader = vector_reader(opened.method, encoder=encoder, layers=layers, tokens=tokens, device=device)
     with torch.inference_mode():
-        shape = tuple(read(torch.zeros(1, *dataset.shape)).shape[1:])
-    mean, std = constants(dataset.source.channels, config.mean, config.std)
+        shape = tuple(reader(torch.zeros(1, *dataset.shape)).shape[1:])
     plan = Plan(
         method=opened.method.name,
         run=str(run),
@@ -125,24 +135,21 @@ def embed(
         shape=shape,
         dtype=dtype,  # type: ignore[arg-type]  # looked at by _check
         data=str(data),
-        images=len(dataset),
+        samples=len(dataset),
         content=fingerprint(data, dataset.source),
         labels=labels,
-        label_column=config.label_column if labels else None,
-        size=dataset.size,
-        channels=dataset.source.channels,
-        mean=mean,
-        std=std,
+        modality=kind.name,
+        reading=to_dict(config),
         batch_size=batch_size,
         device=torch.device(device).type,
         anyjepa=_version(),
     )
-    return _embed(plan, dataset, read, out, overwrite, progress or (lambda done, total: None))
+    return _embed(plan, dataset, reader, out, overwrite, progress or (lambda done, total: None))
 
 
 def _embed(
     plan: Plan,
-    dataset: ImageDataset,
+    dataset: Dataset,
     read: Reader,
     out: Path,
     overwrite: bool,
@@ -167,7 +174,8 @@ def _embed(
         if not sum(part.rows for part in parts):
             shutil.rmtree(folder, ignore_errors=True)
             raise DataError(
-                f"not one of the {plan.images} images of {plan.data} can be read, beginning with {dataset.source.identity(0)}"
+                f"not one of the {plan.samples} {dataset.noun} of {plan.data} can be read, beginning with "
+                f"{dataset.source.identity(0)}"
             )
         join(out, parts, schema, dataset.source)
     shutil.rmtree(folder, ignore_errors=True)
@@ -177,40 +185,38 @@ def _embed(
 def _rest(
     done: int,
     plan: Plan,
-    dataset: ImageDataset,
+    dataset: Dataset,
     read: Reader,
     folder: Path,
     schema: pa.Schema,
     progress: Callable[[int, int], None],
 ) -> list[Part]:
-    """Embeds the images from ``done`` on and writes their parts."""
+    """Embeds the samples from ``done`` on and writes their parts."""
     parts: list[Part] = []
     start, began, size = done, time.monotonic(), 0
     held: list[pa.RecordBatch] = []
-    progress(done, plan.images)
+    progress(done, plan.samples)
     with torch.inference_mode(), closing(ahead(_batches(dataset, done, plan.batch_size))) as batches:
         for stop, loaded in batches:
             if loaded is not None:
                 held.append(_record(read, loaded, dataset, plan, schema))
                 size += held[-1].nbytes
-            if stop == plan.images or size >= PART_BYTES or time.monotonic() - began >= PART_SECONDS:
+            if stop == plan.samples or size >= PART_BYTES or time.monotonic() - began >= PART_SECONDS:
                 parts.append(write_part(folder, start, stop, held, schema))
                 start, began, size, held = stop, time.monotonic(), 0, []
-            progress(stop, plan.images)
+            progress(stop, plan.samples)
     return parts
 
 
-def _batches(dataset: ImageDataset, start: int, size: int) -> Iterator[tuple[int, Loaded | None]]:
-    """Each batch with the number of images up to its end; None where not one of them can be read."""
+def _batches(dataset: Dataset, start: int, size: int) -> Iterator[tuple[int, Loaded | None]]:
+    """Each batch with the number of samples up to its end; None where not one of them can be read."""
     for at in range(start, len(dataset), size):
         stop = min(at + size, len(dataset))
         loaded = list(load_all(dataset, np.arange(at, stop), size))
         yield stop, loaded[0] if loaded else None
 
 
-def _record(
-    read: Reader, loaded: Loaded, dataset: ImageDataset, plan: Plan, schema: pa.Schema
-) -> pa.RecordBatch:
+def _record(read: Reader, loaded: Loaded, dataset: Dataset, plan: Plan, schema: pa.Schema) -> pa.RecordBatch:
     index = loaded.index.tolist()
     vectors = read(loaded.inputs).float().flatten(1).cpu().numpy()
     with np.errstate(over="ignore"):
@@ -251,7 +257,7 @@ def _counted(out: Path, plan: Plan) -> Embedded:
     from anyjepa.embedding.stored import Embeddings
 
     rows = len(Embeddings(out))
-    return Embedded(out, rows, plan.shape, plan.images - rows)
+    return Embedded(out, rows, plan.shape, plan.samples - rows, modality(plan.modality).noun)
 
 
 def _version() -> str:

@@ -2,7 +2,7 @@
 
 from anyjepa.evaluation.attentive import AttentiveConfig, AttentiveProbe, fit_attentive
 from anyjepa.evaluation.budgets import Budget
-from anyjepa.evaluation.features import Features, Reader, encoder_reader, extract, pixel_reader
+from anyjepa.evaluation.features import Features, Reader, encoder_reader, extract
 from anyjepa.evaluation.finetune import FinetuneConfig, FinetunedProbe, fit_finetune
 from anyjepa.evaluation.knn import knn_accuracy, knn_predict, knn_regress
 from anyjepa.evaluation.linear import LinearProbe, fit_linear
@@ -37,6 +37,5 @@ __all__ = [
     "knn_accuracy",
     "knn_predict",
     "knn_regress",
-    "pixel_reader",
     "probe",
 ]

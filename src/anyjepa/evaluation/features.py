@@ -1,20 +1,18 @@
-"""One vector per image: from an encoder, or from the bare pixels."""
+"""One vector per sample, from an encoder or without one."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from anyjepa.contract import Method, Representation
-from anyjepa.data import ImageDataset, load_all
+from anyjepa.data import Dataset, load_all
 from anyjepa.errors import ConfigError, DataError, nearest
 from anyjepa.evaluation.tokens import TokenStore
 from anyjepa.randomness import derive_seed
@@ -22,25 +20,22 @@ from anyjepa.registry import create
 from anyjepa.training.allocator import return_large_blocks
 
 Reader = Callable[[Tensor], Tensor]
-"""Normalised images (B, C, H, W) to vectors (B, F)."""
-
-MOST_PIXELS = 768
-"""Values the raw-pixel baseline keeps of an image (16 x 16 in colour): enough to lose nothing in linear probes, and quick."""
+"""Samples as evaluation sees them, (B, C, ...), to vectors (B, F)."""
 
 POOLINGS = ("mean", "meanmax", "tokens")
 
 MOST_FLAT = 8192
-"""Values of one image up to which all its tokens can be joined to one vector."""
+"""Values of one sample up to which all its tokens can be joined to one vector."""
 
 
 @dataclass(frozen=True)
 class Features:
-    """Vectors of the images that could be read, in the order of the data.
+    """Vectors of the samples that could be read, in the order of the data.
 
     Attributes:
         values: float32 array (n, F) of every reader, by its name.
         labels: (n,) classes or measured values; None when the data were opened without labels.
-        index: (n,) position of each image in its source.
+        index: (n,) position of each sample in its source.
     """
 
     values: Mapping[str, Float[np.ndarray, "n _"]]
@@ -77,10 +72,10 @@ def encoder_reader(
         raise ConfigError("layers is empty: give at least one block, -1 for the last")
     method = method.eval().to(device)
 
-    def read(images: Tensor) -> Tensor:
-        images = images.to(device)
+    def read(inputs: Tensor) -> Tensor:
+        inputs = inputs.to(device)
         try:
-            found = [method.encode(images, encoder=encoder, layer=layer) for layer in layers]
+            found = [method.encode(inputs, encoder=encoder, layer=layer) for layer in layers]
         except IndexError:
             raise ConfigError(
                 f"layers={tuple(layers)} are not all in the encoder: -1 is its last block"
@@ -100,7 +95,7 @@ def _pool(found: Representation, pooling: str) -> Tensor:
     n, width = found.tokens.shape[1:]
     if n * width > MOST_FLAT:
         raise ConfigError(
-            f"pooling=tokens would give {n} x {width} = {n * width} values per image, at most {MOST_FLAT} are taken: use "
+            f"pooling=tokens would give {n} x {width} = {n * width} values per sample, at most {MOST_FLAT} are taken: use "
             "pooling=mean or meanmax, or the attentive probe, which reads all tokens"
         )
     return found.tokens.flatten(1)
@@ -117,42 +112,25 @@ def untrained(method: Method, seed: int) -> Method:
         return create(method.name, config)
 
 
-def pixel_reader(shape: Sequence[int], most: int = MOST_PIXELS) -> Reader:
-    """Reads the pixels the encoder is given, flattened.
-
-    Args:
-        shape: (C, H, W) of the images.
-        most: images of more values than this are averaged over areas until they have at most that many.
-    """
-    channels, height, width = shape
-    shrink = min(1.0, math.sqrt(most / (channels * height * width)))
-    size = (max(1, int(height * shrink)), max(1, int(width * shrink)))
-
-    def read(images: Tensor) -> Tensor:
-        return (images if shrink == 1.0 else F.adaptive_avg_pool2d(images, size)).flatten(1)
-
-    return read
-
-
 def extract(
     readers: Mapping[str, Reader],
-    dataset: ImageDataset,
+    dataset: Dataset,
     *,
     indices: Sequence[int] | np.ndarray | None = None,
     batch_size: int = 256,
     progress: Callable[[int, int], None] | None = None,
 ) -> Features:
-    """Vectors of all images, decoded once for all readers; images are never all in memory.
+    """Vectors of all samples, each read once for all readers; they are never all in memory.
 
     Args:
         readers: what to read, by name.
-        dataset: the images; the middle of each is used, nothing is random. Broken ones are left out.
-        indices: which images; None: all.
-        batch_size: images per forward pass.
-        progress: called with (images done, images in all) after each batch.
+        dataset: the samples, as evaluation sees them; broken ones are left out.
+        indices: which samples; None: all.
+        batch_size: samples per forward pass.
+        progress: called with (samples done, samples in all) after each batch.
 
     Raises:
-        DataError: not one image can be read.
+        DataError: not one sample can be read.
     """
     if batch_size < 1:
         raise ConfigError(f"batch_size must be at least 1, got {batch_size}")
@@ -173,6 +151,6 @@ def extract(
             if progress is not None:
                 progress(done, total)
     if not index:
-        raise DataError("there is no image to read features of")
+        raise DataError("there is no sample to read features of")
     values = {name: np.concatenate(part) for name, part in parts.items()}
     return Features(values, np.concatenate(labels) if labels else None, np.concatenate(index))

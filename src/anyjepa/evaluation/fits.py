@@ -13,7 +13,6 @@ from anyjepa.contract import Method
 from anyjepa.errors import ConfigError, nearest
 from anyjepa.evaluation.attentive import AttentiveConfig, fit_attentive
 from anyjepa.evaluation.budgets import Labels
-from anyjepa.evaluation.features import MOST_PIXELS
 from anyjepa.evaluation.finetune import FinetuneConfig, fit_finetune
 from anyjepa.evaluation.knn import NEIGHBOURS, TEMPERATURE, knn_predict, knn_regress
 from anyjepa.evaluation.linear import STRENGTHS, fit_linear
@@ -118,7 +117,7 @@ class Fits:
         if self.progress is not None:
             self.progress("fine-tuning", done, total)
 
-    def protocol(self, probes: Sequence[str], task: str, raw: bool) -> tuple[str, ...]:
+    def protocol(self, probes: Sequence[str], task: str, raw: str) -> tuple[str, ...]:
         """What was done, a sentence for each probe."""
         a, f = self.attentive, self.finetune
         answer = "vote" if task == CLASSIFY else "mean value"
@@ -138,9 +137,7 @@ class Fits:
         }
         lines = [sentences[probe] for probe in probes]
         if raw:
-            lines.append(
-                f"raw: the pixels the encoder sees, averaged over areas down to at most {MOST_PIXELS} values"
-            )
+            lines.append(f"raw: {raw}")
         return tuple(lines)
 
 

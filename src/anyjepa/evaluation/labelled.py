@@ -12,7 +12,7 @@ from anyjepa.data import Source
 from anyjepa.errors import DataError
 from anyjepa.evaluation.budgets import Labels
 from anyjepa.evaluation.features import Features
-from anyjepa.evaluation.splits import folds
+from anyjepa.evaluation.splits import folds, group_folds
 from anyjepa.evaluation.task import REGRESS, task_labels
 
 HELD_OUT = 5
@@ -30,6 +30,7 @@ class Labelled:
         train_size: the samples before this one are for training, the others for the test; None: one pool, of which a fifth
             is held out.
         notes: what a reader of the scores must know.
+        groups: (n,) whose each sample of one pool is; nobody is in training and in test.
     """
 
     values: Mapping[str, Float[np.ndarray, "n _"]]
@@ -37,13 +38,19 @@ class Labelled:
     index: Int[np.ndarray, "n"]
     train_size: int | None = None
     notes: tuple[str, ...] = ()
+    groups: Int[np.ndarray, "n"] | None = None
 
     def split(self, seed: int) -> tuple[Int[np.ndarray, "_"], Int[np.ndarray, "_"]]:
         """Positions of the training and of the test samples; with a test set the same for every seed."""
         everything = np.arange(len(self.labels))
         if self.train_size is not None:
             return everything[: self.train_size], everything[self.train_size :]
-        held = folds(strata(self.labels), HELD_OUT, seed) == 0
+        even = strata(self.labels)
+        held = (
+            folds(even, HELD_OUT, seed)
+            if self.groups is None
+            else group_folds(even, self.groups, HELD_OUT, seed)
+        ) == 0
         return everything[~held], everything[held]
 
 
@@ -77,13 +84,16 @@ def join(
         if kind == REGRESS:
             raise DataError(f"a probe needs different values, all {len(labels)} labels are {labels[0]}")
         raise DataError(
-            f"a probe needs at least two classes, all {len(labels)} labelled images are of class "
+            f"a probe needs at least two classes, all {len(labels)} labelled samples are of class "
             f"{_name(train_source, int(labels[0]))}"
         )
     if test is None or truth is None:
-        note = "no test set was given: a fifth of the labelled images is held out, another one for each seed"
-        return Labelled(train.values, labels, train.index, notes=(note,))
+        groups = None if train_source.groups is None else train_source.groups[train.index]
+        whose = "" if groups is None else ", whole groups (persons, files) of them"
+        note = f"no test set was given: a fifth of the labelled samples is held out{whose}, another one for each seed"
+        return Labelled(train.values, labels, train.index, notes=(note,), groups=groups)
     assert test_source is not None
+    _refuse_shared(train_source, train.index, test_source, test.index)
     _, truth = task_labels(truth, kind, test_source.class_names is not None)
     notes: tuple[str, ...] = ()
     if kind != REGRESS:
@@ -94,6 +104,22 @@ def join(
     values = {name: np.concatenate((train.values[name], test.values[name])) for name in train.values}
     index = np.concatenate((train.index, test.index))
     return Labelled(values, np.concatenate((labels, truth)), index, len(labels), notes)
+
+
+def _refuse_shared(train: Source, inside: np.ndarray, test: Source, outside: np.ndarray) -> None:
+    """Nobody may be in training and in test: a model would recognise persons."""
+    known = [
+        {source.group_names[g] for g in np.unique(source.groups[index])}
+        if source.groups is not None and source.group_names
+        else set()
+        for source, index in ((train, inside), (test, outside))
+    ]
+    both = sorted(known[0] & known[1])
+    if both:
+        raise DataError(
+            f"{len(both)} groups (persons, files) are in the training and in the test data ({', '.join(both[:5])}"
+            f"{', ...' * (len(both) > 5)}): a model would recognise them; split the data by group"
+        )
 
 
 def _unseen(
@@ -109,7 +135,7 @@ def _unseen(
         return ()
     unseen, every = len(np.unique(truth[~seen])), len(np.unique(truth))
     return (
-        f"{int((~seen).sum())} test images count as wrong: {unseen} of {every} test classes have no training label",
+        f"{int((~seen).sum())} test samples count as wrong: {unseen} of {every} test classes have no training label",
     )
 
 

@@ -1,4 +1,4 @@
-"""Everything a probe reads: the labels, and the features of every kind, each image decoded once."""
+"""Everything a probe reads: the labels, and the features of every kind, each sample read once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from anyjepa.contract import Method
 from anyjepa.errors import DataError
-from anyjepa.evaluation.features import Reader, encoder_reader, extract, pixel_reader, untrained
+from anyjepa.evaluation.features import Reader, encoder_reader, extract, untrained
 from anyjepa.evaluation.fits import Inputs, Progress
 from anyjepa.evaluation.labelled import Labelled, join
 from anyjepa.evaluation.samples import Samples
@@ -45,18 +45,18 @@ def read(
     device: str,
     progress: Progress | None,
 ) -> Material:
-    """Reads all features, each image once for all runs that take it alike.
+    """Reads all features, each sample once for all runs that take it alike.
 
     Args:
         rows: what to read.
-        train, test: labelled images.
+        train, test: labelled data.
         task: ``"classify"``, ``"regress"`` or None: by the labels.
         seeds: of the untrained encoders.
         pooling, layers: see :func:`~anyjepa.evaluation.features.encoder_reader`.
         tokens: memory for tokens; None: they are not kept.
-        batch_size: images per forward pass.
+        batch_size: samples per forward pass.
         device: where to compute.
-        progress: called as images are read.
+        progress: called as samples are read.
 
     Raises:
         DataError: the runs read different samples.
@@ -78,7 +78,7 @@ def read(
         readers: dict[str, Reader] = {}
         for i, ((kind, seed), method) in enumerate(methods.items()):
             readers[str(i)] = (
-                pixel_reader(subject.method.input_shape())
+                subject.modality.raw(subject.method.input_shape())
                 if method is None
                 else encoder_reader(
                     method,
@@ -89,7 +89,9 @@ def read(
                     store=stores.get((kind, seed)),
                 )
             )
-        what = "reading images" + (f" ({number + 1} of {len(views)} sizes)" if len(views) > 1 else "")
+        what = f"reading {subject.modality.noun}" + (
+            f" ({number + 1} of {len(views)} ways)" if len(views) > 1 else ""
+        )
         parts = [
             extract(readers, dataset, batch_size=batch_size, progress=_named(progress, what))
             for dataset in sets
@@ -99,8 +101,8 @@ def read(
         first = first or data
         if not (np.array_equal(first.index, data.index) and np.array_equal(first.labels, data.labels)):
             raise DataError(
-                f"{subject.run} reads other samples or labels of the same data than {rows[0].subject.run}: give image_column and "
-                "label_column, so that all runs read the same"
+                f"{subject.run} reads other samples or labels of the same data than {rows[0].subject.run}: give the columns, so "
+                "that all runs read the same"
             )
         samples = Samples(sets[0], sets[1] if test is not None else None, data.index, data.train_size)
         for kind in alike:

@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.linear_model import RidgeClassifier
 
 from anyjepa.contract import Method
-from anyjepa.data import ImageDataset
+from anyjepa.data import Dataset
 from anyjepa.errors import DataError
 from anyjepa.evaluation.features import encoder_reader, extract
 from anyjepa.evaluation.knn import knn_accuracy
@@ -33,7 +33,7 @@ class OnlineProbe:
         ConfigError: ``samples`` is smaller than the number of classes.
     """
 
-    def __init__(self, dataset: ImageDataset, samples: int) -> None:
+    def __init__(self, dataset: Dataset, samples: int) -> None:
         classes = 0 if dataset.source.labels is None else len(np.unique(dataset.source.labels))
         if dataset.source.labels is None or classes < 2:
             raise DataError("the data of the online probe need labels of at least two classes")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from anyjepa.evaluation.attentive import AttentiveConfig
 from anyjepa.evaluation.budgets import budgets
 from anyjepa.evaluation.finetune import FinetuneConfig
 from anyjepa.evaluation.fits import DEFAULT, Fits, Progress, check_probes
-from anyjepa.evaluation.material import read
+from anyjepa.evaluation.material import read as read_all
 from anyjepa.evaluation.result import RESULT, ProbeResult
 from anyjepa.evaluation.rows import score_rows
 from anyjepa.evaluation.scoring import constant
@@ -40,6 +41,7 @@ def probe(
     baselines: Sequence[str] = BASELINES,
     image_column: str | None = None,
     label_column: str | None = None,
+    read: Mapping[str, Any] | None = None,
     attentive: AttentiveConfig | None = None,
     finetune: FinetuneConfig | None = None,
     token_memory: int = IN_MEMORY,
@@ -48,15 +50,16 @@ def probe(
     out: str | Path | None = None,
     progress: Progress | None = None,
 ) -> ProbeResult:
-    """Scores what runs have learned, beside the same encoders untrained and the raw pixels, on labelled data.
+    """Scores what runs have learned, beside the same encoders untrained and the raw input, on labelled data.
 
     The result is written to ``RUN/probe.json``; that of several runs to ``out`` alone. Test labels are used for the final
     score only; everything that is chosen is chosen on training labels.
 
     Args:
         run: directory of a run or of one of its checkpoints; several: all are scored on the same labels, samples and seeds.
-        train: labelled images; see :func:`anyjepa.data.open_source`. Labels with fractions are measured values.
-        test: labelled images for the score; None: a fifth of ``train`` is held out, stratified, another one for each seed.
+        train: labelled data of the kind the runs are for. Labels with fractions are measured values.
+        test: labelled data for the score; None: a fifth of ``train`` is held out, stratified, another one for each seed, with
+            nobody (no patient, subject, file) on both sides where the data say whose a sample is.
         probes: of ``"knn"``, ``"linear"``, ``"ridge"``, ``"attentive"``, ``"finetune"``; None: kNN and linear, for measured
             values kNN and ridge.
         task: ``"classify"`` or ``"regress"``; None: by the kind of the labels.
@@ -67,11 +70,12 @@ def probe(
         encoder: ``"target"``, ``"context"`` or ``"both"``.
         pooling: ``"mean"``, ``"meanmax"`` or ``"tokens"``.
         layers: blocks whose features are joined.
-        baselines: of ``"untrained"`` (the same config with fresh weights) and ``"raw"`` (the pixels).
-        image_column, label_column: columns in parquet files; None: as in the run, or found.
+        baselines: of ``"untrained"`` (the same config with fresh weights) and ``"raw"`` (the input without an encoder).
+        image_column, label_column: columns in tables; None: as in the run, or found.
+        read: further options by which the data are read, instead of those of the runs.
         attentive, finetune: how those probes are trained.
         token_memory: bytes of tokens the attentive probe keeps in memory; more go to a temporary file.
-        batch_size: images per forward pass.
+        batch_size: samples per forward pass.
         device: None: a GPU where there is one.
         out: a file to write the result to as well.
         progress: called with (what is done, parts done, parts in all).
@@ -92,10 +96,11 @@ def probe(
     if out is not None and (Path(out).is_dir() or not Path(out).absolute().parent.is_dir()):
         raise ConfigError(f"out={out} must be a file in a directory that exists")
     device = default_device(device)
-    subjects = [Subject.load(each, image_column=image_column, label_column=label_column) for each in runs]
+    options = {"image_column": image_column, "label_column": label_column, **(read or {})}
+    subjects = [Subject.load(each, options) for each in runs]
     rows = kinds(subjects, encoders, baselines)
     wanted = "attentive" in (probes or ())
-    material = read(
+    material = read_all(
         rows,
         train,
         test,
@@ -115,6 +120,7 @@ def probe(
     fits = Fits(attentive or AttentiveConfig(), finetune or FinetuneConfig(), device, progress)
     scored, comparisons = score_rows(material, rows, asked, chosen, seeds, fits, len(runs) > 1)
     inside, outside = data.split(seeds[0])
+    raw = subjects[0].modality.unlearned if "raw" in baselines else ""
     result = ProbeResult(
         runs=tuple(map(str, runs)),
         methods=tuple(subject.method.name for subject in subjects),
@@ -130,7 +136,7 @@ def probe(
         classes=0 if kind == REGRESS else len(np.unique(data.labels[inside])),
         chance=constant(kind, data.labels[outside]),
         seeds=tuple(seeds),
-        protocol=(*fits.protocol(chosen, kind, "raw" in baselines), *_statistics(kind, seeds, comparisons)),
+        protocol=(*fits.protocol(chosen, kind, raw), *_statistics(kind, seeds, comparisons)),
         notes=data.notes,
         rows=scored,
         comparisons=comparisons,

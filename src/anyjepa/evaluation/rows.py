@@ -128,5 +128,7 @@ def _names(first: Kind, second: Kind, several: bool) -> tuple[str, str]:
 def _split(data: Labelled, budget: Budget, seed: int) -> tuple[np.ndarray, np.ndarray]:
     inside, outside = data.split(seed)
     if not len(outside):
-        raise DataError(f"{len(data.labels)} labelled images are too few to hold a fifth out: give test data")
+        raise DataError(
+            f"{len(data.labels)} labelled samples are too few to hold a fifth out: give test data"
+        )
     return inside[budget.choose(data.labels[inside], seed)], outside

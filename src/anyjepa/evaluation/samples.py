@@ -1,20 +1,19 @@
-"""The labelled images behind the features, for the probe that trains the encoder as well."""
+"""The labelled samples behind the features, for the probe that trains the encoder as well."""
 
 from __future__ import annotations
 
-import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from anyjepa.data import ImageDataset
+from anyjepa.data import Dataset
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Images under the positions of the features: training samples first.
+    """Samples under the positions of the features: training samples first.
 
     Attributes:
         train, test: the data sets; the same one where no test set was given.
@@ -22,21 +21,19 @@ class Samples:
         train_size: positions before this one are of ``train``, the others of ``test``; None: all are of ``train``.
     """
 
-    train: ImageDataset
-    test: ImageDataset | None
+    train: Dataset
+    test: Dataset | None
     index: Int[np.ndarray, "n"]
     train_size: int | None
 
     def draw(
         self, step: int, positions: np.ndarray, seed: int, crop_scale: tuple[float, float]
-    ) -> Float[Tensor, "B C H W"]:
-        """Random crops of training samples, of this least and largest share of their area."""
-        cropped = copy.copy(self.train)
-        cropped.config = replace(cropped.config, crop_scale=crop_scale)
-        return cropped.draw(step, self.index[positions], seed)
+    ) -> Float[Tensor, "B C *size"]:
+        """Training samples as drawn for training; images in crops of this least and largest share of their area."""
+        return self.train.cropped(crop_scale).draw(step, self.index[positions], seed)
 
-    def whole(self, positions: np.ndarray) -> Float[Tensor, "B C H W"]:
-        """The middle of each image, as features are read from it; all training or all test samples."""
+    def whole(self, positions: np.ndarray) -> Float[Tensor, "B C *size"]:
+        """Samples as features are read from them; all training or all test samples."""
         tests = self.train_size is not None and len(positions) > 0 and positions[0] >= self.train_size
         dataset = self.test if tests else self.train
         assert dataset is not None

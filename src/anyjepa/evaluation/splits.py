@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 from jaxtyping import Int
+from sklearn.model_selection import StratifiedGroupKFold
 
-from anyjepa.errors import ConfigError
-from anyjepa.randomness import permutation
+from anyjepa.errors import ConfigError, DataError
+from anyjepa.randomness import derive_seed, permutation
 
 
 def balanced(labels: Int[np.ndarray, "n"], budget: int, seed: int) -> Int[np.ndarray, "_"]:
@@ -35,6 +38,30 @@ def folds(labels: Int[np.ndarray, "n"], parts: int, seed: int) -> Int[np.ndarray
     grouped = order[np.argsort(labels[order], kind="stable")]
     fold = np.empty(len(labels), dtype=np.int64)
     fold[grouped] = np.arange(len(labels)) % parts
+    return fold
+
+
+def group_folds(
+    labels: Int[np.ndarray, "n"], groups: Int[np.ndarray, "n"], parts: int, seed: int
+) -> Int[np.ndarray, "n"]:
+    """As :func:`folds`, with all samples of a group in one fold, and so only about as large and as evenly spread.
+
+    Raises:
+        DataError: there are fewer groups than folds.
+    """
+    if (found := len(np.unique(groups))) < parts:
+        raise DataError(
+            f"the labelled samples are of {found} groups (persons, files), too few to hold one in {parts} out: give test data"
+        )
+    split = StratifiedGroupKFold(
+        parts, shuffle=True, random_state=derive_seed(seed, "evaluation/groups") % 2**32
+    )
+    fold = np.empty(len(labels), dtype=np.int64)
+    with warnings.catch_warnings():
+        # A class of fewer groups than folds cannot be in each of them, which is no reason not to spread the others.
+        warnings.simplefilter("ignore", UserWarning)
+        for k, (_, held) in enumerate(split.split(labels, labels, groups)):
+            fold[held] = k
     return fold
 
 

@@ -1,16 +1,18 @@
-"""What is probed: runs, their untrained twins and the bare pixels, each read at the run's own image size."""
+"""What is probed: runs, their untrained twins and the raw input, each read as the run reads its samples."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from anyjepa.config import to_dict
+from anyjepa.config import from_dict, to_dict
 from anyjepa.contract import Method
-from anyjepa.data import ImageConfig, ImageDataset
+from anyjepa.data import Dataset
+from anyjepa.data.modality import Modality
 from anyjepa.errors import ConfigError, nearest
 from anyjepa.hub.load import read
 
@@ -24,43 +26,39 @@ class Subject:
     Attributes:
         run: where it is.
         method: its method.
-        images: how its images become batches.
+        modality: the kind of data it is for.
+        reading: how its samples become batches.
     """
 
     run: str
     method: Method
-    images: ImageConfig
+    modality: Modality
+    reading: Any
 
     @classmethod
-    def load(
-        cls, run: str | Path, image_column: str | None = None, label_column: str | None = None
-    ) -> Subject:
-        """A run, or whatever else :func:`anyjepa.load` takes; columns that are not None replace those of the run."""
-        loaded = read(run)
-        images = loaded.images
-        return cls(
-            str(run),
-            loaded.method,
-            replace(
-                images,
-                limit=None,
-                image_column=image_column or images.image_column,
-                label_column=label_column or images.label_column,
-            ),
-        )
+    def load(cls, run: str | Path, options: Mapping[str, Any] | None = None) -> Subject:
+        """A run, or whatever else :func:`anyjepa.load` takes, with these options of its kind of data instead of the run's.
 
-    def open(self, path: str | Path) -> ImageDataset:
-        """Labelled images as this run takes them."""
-        channels, *size = self.method.input_shape()
-        # A run on colour also reads grey images, and the other way round.
-        config = replace(self.images, channels=channels)
-        return ImageDataset.open(path, config, size=(size[0], size[1]), labels=True)
+        Raises:
+            ConfigError: an option is unknown.
+        """
+        loaded = read(run)
+        kind = loaded.modality
+        chosen = {name: value for name, value in (options or {}).items() if value is not None}
+        reading: Any = from_dict(
+            kind.config, to_dict(loaded.reading) | {"limit": None} | chosen, f"{kind.name}."
+        )
+        return cls(str(run), loaded.method, kind, reading)
+
+    def open(self, path: str | Path) -> Dataset:
+        """Labelled samples as this run takes them."""
+        reading = self.modality.suit(self.reading, self.method.input_shape())
+        return self.modality.dataset(self.modality.open(path, reading, labels=True), reading)
 
     @property
     def view(self) -> tuple[object, ...]:
-        """What decides how an image is read: subjects that agree in it share one reading."""
-        c = self.images
-        return (self.method.input_shape(), c.mean, c.std, c.image_column, c.label_column)
+        """What decides how a sample is read: subjects that agree in it share one reading."""
+        return (self.modality.name, self.method.input_shape(), repr(self.modality.seen(self.reading)))
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,7 @@ class Kind:
     Attributes:
         features: ``"pretrained"`` or the name of a baseline.
         run: the run they are of; empty where all runs share them.
-        encoder: the encoder that is read; empty for raw pixels.
+        encoder: the encoder that is read; empty for the raw input.
         subject: the run they are read like.
     """
 

@@ -93,5 +93,5 @@ class TokenStore:
         except OSError as error:
             raise DataError(
                 f"cannot keep {size / 2**30:.1f} GiB of tokens in {tempfile.gettempdir()} ({error.strerror}): free some space, "
-                "set TMPDIR to another disk, or use fewer images"
+                "set TMPDIR to another disk, or use fewer samples"
             ) from error

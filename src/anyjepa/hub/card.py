@@ -41,7 +41,8 @@ def card(
     encoder: str | None,
     licence: str | None,
     run: Path | None,
-    pixels: tuple[tuple[float, ...], tuple[float, ...]],
+    given: str,
+    image: bool,
 ) -> str:
     """The text of the card.
 
@@ -52,19 +53,19 @@ def card(
         encoder: which encoder it holds; None: all of the method.
         licence: SPDX-like identifier, lower case, as model hubs want it; None: it is said that there is none.
         run: directory of the run, for its data, its verdict and its scores; None: it is not known.
-        pixels: mean and standard deviation of the input.
+        given: what its input is, in words.
+        image: whether that is images.
     """
     about, library = entry(method.name), LOADING[layout][0] if layout in LOADING else "anyjepa"
     settings = _settings(run)
     data = Path(str(settings["data"])).name if settings.get("data") else None
     front: dict[str, Any] = {"license": licence or "unknown", "library_name": library}
     front |= {
-        "pipeline_tag": "image-feature-extraction",
+        "pipeline_tag": "image-feature-extraction" if image else "feature-extraction",
         "tags": ["jepa", method.name, "self-supervised", "anyjepa"],
     }
     if data:
         front["datasets"] = [data]
-    shape = " x ".join(map(str, method.input_shape()))
     held = f"its {encoder} encoder" if encoder else "encoders and predictor, all that is needed to train on"
     parts = [
         f"---\n{yaml.safe_dump(front, sort_keys=False)}---\n",
@@ -72,14 +73,14 @@ def card(
         f"{method.name}: {about.summary}. This is {held}, "
         f"pretrained without labels{f' on {data}' if data else ''} with anyjepa.\n",
         f"- Method: {about.citation}",
-        f"- Input: {shape} (channels, height, width), pixels in 0..1 less mean {list(pixels[0])}, over std {list(pixels[1])}",
+        f"- Input: {given}",
         f"- Licence of these weights: {licence or 'not stated; ask who made them before you use them'}",
         *_training(settings),
         *_verdict(run),
         "\n## Use\n",
         "```python\nimport anyjepa\n\n"
         f'method = anyjepa.load("{name}")\n'
-        "tokens = method.encode(images).tokens  # (B, N, D); .pooled is their mean\n```\n",
+        "tokens = method.encode(samples).tokens  # (B, N, D); .pooled is their mean\n```\n",
     ]
     if layout in LOADING:
         parts.append(f"```python\n{LOADING[layout][1].format(name=name)}```\n")
@@ -101,7 +102,7 @@ def _training(settings: Mapping[str, Any]) -> list[str]:
     except (KeyError, TypeError):
         return []
     start = f", started from {Path(str(settings['init'])).name}" if settings.get("init") else ""
-    return [f"- Training: {steps} steps of {batch} images{start}"]
+    return [f"- Training: {steps} steps of {batch} samples{start}"]
 
 
 def _verdict(run: Path | None) -> list[str]:

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from anyjepa.data import ImageConfig
 from anyjepa.errors import ConfigError, nearest
 from anyjepa.hub.card import card
 from anyjepa.hub.encoder import encoder_of
@@ -104,7 +105,8 @@ def export(
         encoder=held,
         licence=licence or loaded.licence,
         run=run,
-        pixels=loaded.pixels,
+        given=loaded.given,
+        image=isinstance(loaded.reading, ImageConfig),
     )
     # The config last: a directory with a config is a whole one.
     config = files.pop(CONFIG)

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from anyjepa.config import to_dict
+from anyjepa.data import ImageConfig
 from anyjepa.hub.encoder import encoder_of, encoder_tensors
 from anyjepa.hub.names import OFFICIAL_ENCODER, PUBLISHED_ENCODER, TIMM_REGISTERS, NameMap, to_theirs
 from anyjepa.hub.read import Loaded
@@ -124,9 +125,15 @@ def describe(loaded: Loaded, encoder: str | None) -> dict[str, Any]:
     """What :func:`anyjepa.load` needs beside the tensors. No paths: the directory may be published."""
     import anyjepa
 
-    mean, std = loaded.pixels
     about = {"version": anyjepa.__version__, "method": loaded.method.name, "encoder": encoder}
-    return {**about, "mean": list(mean), "std": list(std), "model": to_dict(loaded.method.config)}
+    return {**about, **_reading(loaded), "model": to_dict(loaded.method.config)}
+
+
+def _reading(loaded: Loaded) -> dict[str, Any]:
+    if isinstance(loaded.reading, ImageConfig):
+        mean, std = loaded.pixels
+        return {"mean": list(mean), "std": list(std)}
+    return {loaded.modality.name: loaded.modality.published(loaded.reading)}
 
 
 def _shape(module: Encoder) -> tuple[tuple[int, ...], int, int]:

@@ -10,10 +10,12 @@ from typing import Any
 from anyjepa.config import from_dict
 from anyjepa.contract import Method
 from anyjepa.data import ImageConfig
+from anyjepa.data.modalities import modality
 from anyjepa.errors import CheckpointError, ConfigError, MissingExtraError
 from anyjepa.hub.official import load_official
 from anyjepa.hub.read import Loaded, read_directory
 from anyjepa.hub.write import CONFIG
+from anyjepa.registry import entry
 from anyjepa.training.checkpoint import load_with_config
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -53,7 +55,8 @@ def read(source: str | Path, *, revision: str | None = None, **fields: Any) -> L
     if fields:
         raise ConfigError(f"{', '.join(sorted(fields))} cannot be chosen: the run has a config")
     method, config = load_with_config(path)
-    return Loaded(method, True, from_dict(ImageConfig, dict(config.get("images") or {})))
+    kind = modality(entry(method.name).modality)
+    return Loaded(method, True, from_dict(kind.config, dict(config.get(kind.name) or {}), f"{kind.name}."))
 
 
 def _file(path: Path, fields: Mapping[str, Any]) -> Loaded:

@@ -19,7 +19,9 @@ from torch import Tensor
 from anyjepa.config import from_dict
 from anyjepa.contract import Method
 from anyjepa.data import ImageConfig
-from anyjepa.errors import AnyjepaError, CheckpointError
+from anyjepa.data.modalities import modality
+from anyjepa.data.modality import Modality
+from anyjepa.errors import AnyjepaError, CheckpointError, ConfigError
 from anyjepa.hub.encoder import encoder_of, fill_encoder
 from anyjepa.hub.names import OFFICIAL_ENCODER, PUBLISHED_ENCODER, TIMM_REGISTERS, NameMap, to_ours
 from anyjepa.hub.parts import CONTEXT, TARGET, put_together
@@ -48,15 +50,36 @@ class Loaded:
     """In eval mode, on the CPU."""
     whole: bool
     """Whether all its weights come from the source; False: only the encoders, the rest is random."""
-    images: ImageConfig
-    """How images became its input; of weights from elsewhere no more is known than the normalisation."""
+    reading: Any
+    """How samples became its input, of the class that belongs to the kind of data; of weights from elsewhere no more is known
+    than the normalisation."""
     licence: str | None = None
     """Licence of the weights, as far as the source says."""
 
     @property
+    def modality(self) -> Modality:
+        """The kind of data it is for."""
+        return modality(entry(self.method.name).modality)
+
+    @property
+    def given(self) -> str:
+        """What its input is, in words."""
+        shape = f"{' x '.join(map(str, self.method.input_shape()))} ({self.modality.axes})"
+        if not isinstance(self.reading, ImageConfig):
+            return shape
+        mean, std = self.pixels
+        return f"{shape}, pixels in 0..1 less mean {list(mean)}, over std {list(std)}"
+
+    @property
     def pixels(self) -> Pixels:
-        """Mean and standard deviation of each channel that the input is normalised with, for pixels in 0..1."""
-        return constants(self.method.input_shape()[0], self.images.mean, self.images.std)
+        """Mean and standard deviation of each channel that the input is normalised with, for pixels in 0..1.
+
+        Raises:
+            ConfigError: it is not for images.
+        """
+        if not isinstance(self.reading, ImageConfig):
+            raise ConfigError(f"{self.method.name} is for {self.modality.name}: this layout is for images")
+        return constants(self.method.input_shape()[0], self.reading.mean, self.reading.std)
 
 
 def read_directory(path: Path, fields: Mapping[str, Any]) -> Loaded:
@@ -86,6 +109,9 @@ def read_directory(path: Path, fields: Mapping[str, Any]) -> Loaded:
             if about is not None:
                 for role in ("context", "target"):
                     fill_encoder(encoder_of(method, role), encoder)
+        reading = _reading(method, about)
+        if reading is not None:
+            return Loaded(method.eval(), kind == "anyjepa", reading, _licence(path))
         values = about or config.get("pretrained_cfg") or {}
         mean, std = _numbers(values.get("mean"), "mean"), _numbers(values.get("std"), "std")
         if not all(s > 0 for s in std or ()):
@@ -95,6 +121,17 @@ def read_directory(path: Path, fields: Mapping[str, Any]) -> Loaded:
     except AnyjepaError as error:
         raise type(error)(f"{path}: {error}") from None
     return Loaded(method.eval(), kind == "anyjepa", ImageConfig(mean=mean, std=std), _licence(path))
+
+
+def _reading(method: Method, about: Any) -> Any:
+    """How samples become input, where the directory says it; None: images, of which only the normalisation is known."""
+    kind = modality(entry(method.name).modality)
+    values = about.get(kind.name) if isinstance(about, Mapping) else None
+    if values is None:
+        return None if kind.config is ImageConfig else kind.config()
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{CONFIG}: {kind.name} must be a group of keys, got {values!r}")
+    return from_dict(kind.config, values, f"{kind.name}.")
 
 
 def _kind(config: Mapping[str, Any]) -> str:

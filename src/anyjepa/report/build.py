@@ -5,20 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from anyjepa.data import inspect, open_source
 from anyjepa.errors import ConfigError, DataError
 from anyjepa.evaluation import ProbeResult
 from anyjepa.report.curves import charts
-from anyjepa.report.error_map import error_section
-from anyjepa.report.masks import mask_section
+from anyjepa.report.drawings import DRAWINGS
 from anyjepa.report.neighbours import neighbour_section
 from anyjepa.report.page import render
-from anyjepa.report.patches import patch_section
 from anyjepa.report.record import Record, attempt, read_record
-from anyjepa.report.samples import Samples, image_config, open_samples, trained_on
+from anyjepa.report.samples import Samples, open_samples, reading_of, trained_on
 from anyjepa.report.settings import settings
 from anyjepa.report.summary import environment, facts, method_entry, sentence, verdict
 from anyjepa.training.run_dir import write_whole
@@ -30,13 +28,14 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Section:
-    """One section: ``content`` for its template, or ``missing``, the sentence that stands in its place."""
+    """One section: ``content`` for the macro ``template``, or ``missing``, the sentence that stands in its place."""
 
     name: str
     short: str
     title: str
     content: Any
     missing: str
+    template: str
 
 
 def write_report(
@@ -52,10 +51,10 @@ def write_report(
 
     Args:
         run: directory of a run, finished, interrupted or still training.
-        data: images to draw and to look for neighbours among; None: those of the run.
+        data: samples to draw and to look for neighbours among; None: those of the run.
         out: the file; None: ``RUN/report.html``.
         images: among how many of them neighbours are looked for; None: up to 2000, fewer for large models.
-        progress: called with (images read, images in all).
+        progress: called with (samples read, samples in all).
         step: called with the title of each section before it is made.
 
     Returns:
@@ -73,7 +72,8 @@ def write_report(
     if file.is_dir():
         raise ConfigError(f"{file} is a directory: name a file, e.g. {file / REPORT}")
     if data is not None:
-        open_source(data)
+        kind, reading = reading_of(record)
+        kind.open(data, reading)
     head = verdict(record)
     sections = _sections(record, head.mark, data, images, progress, step or (lambda title: None))
     found = method_entry(record)
@@ -100,34 +100,30 @@ def _sections(
 ) -> list[Section]:
     made: list[Section] = []
 
-    def add(short: str, title: str, make: Callable[[], Any]) -> None:
+    def add(short: str, title: str, make: Callable[[], Any], template: str | None = None) -> None:
         step(title)
         content, reason = attempt(make)
-        made.append(Section(short.lower(), short, title, content, sentence(reason)))
+        made.append(
+            Section(short.lower(), short, title, content, sentence(reason), template or short.lower())
+        )
 
     add("Curves", "Curves", lambda: _curves(record, mark))
-    step("Images")
+    step("Samples")
     samples, problem = attempt(lambda: _samples(record, data, images))
 
-    def pictures(make: Callable[[Samples], Any]) -> Callable[[], Any]:
-        def wrapped() -> Any:
-            if samples is None:
-                raise DataError(problem)
-            return make(samples)
-
-        return wrapped
+    def of_samples(make: Callable[[Any, Samples, int], Any]) -> Any:
+        if samples is None:
+            raise DataError(problem)
+        return make(method, samples, seed)
 
     method: Any = record.method  # not None where there are samples
     seed = record.get("train.seed")
     seed = seed if isinstance(seed, int) else 0
-    add("Masks", "What is hidden", pictures(lambda s: mask_section(method, s, seed)))
-    add("Errors", "Where predictions go wrong", pictures(lambda s: error_section(method, s, seed)))
-    add("Features", "What the features show", pictures(lambda s: patch_section(method, s, seed)))
-    add(
-        "Neighbours",
-        "Which images are alike",
-        pictures(lambda s: neighbour_section(method, s, seed, progress)),
-    )
+    kind, _ = attempt(lambda: reading_of(record)[0])
+    for drawing in DRAWINGS[kind.name if kind else "images"]:
+        add(drawing.short, drawing.title, partial(of_samples, drawing.make), drawing.template)
+    near = partial(neighbour_section, progress=progress)
+    add("Neighbours", f"Which {kind.noun if kind else 'samples'} are alike", lambda: of_samples(near))
     add("Scores", "What the features are worth", lambda: _scores(record))
     add("Data", "The data", lambda: _data(record))
     add("Settings", "Settings", lambda: _settings(record))
@@ -160,11 +156,8 @@ def _scores(record: Record) -> Any:
 
 
 def _data(record: Record) -> Any:
-    where, config = trained_on(record), image_config(record)
-    source = open_source(
-        where, channels=config.channels, image_column=config.image_column, limit=config.limit
-    )
-    return {"where": where, "lines": str(inspect(source)).splitlines()}
+    where, (kind, reading) = trained_on(record), reading_of(record)
+    return {"where": where, "lines": str(kind.inspect(kind.open(where, reading), reading)).splitlines()}
 
 
 def _settings(record: Record) -> Any:

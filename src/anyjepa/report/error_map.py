@@ -56,12 +56,12 @@ def error_section(method: Method, samples: Samples, seed: int) -> ErrorSection:
     """
     if len(samples.index) < 2:
         raise DataError("errors are relative to the mean of other images, and there is only one image")
-    grid = grid_of(method, samples.images)
+    grid = grid_of(method, samples.inputs)
     draws = int(np.clip(16 * affordable(method) // POOL[1], 4, 16))
     tally = Tally(len(samples.index), grid[0] * grid[1])
     index = torch.from_numpy(samples.index)
     for step in range(draws):
-        tally.add(method(Batch(samples.images, index, step=step, seed=seed)))
+        tally.add(method(Batch(samples.inputs, index, step=step, seed=seed)))
     count, mean_errors = tally.count, tally.mean_errors()
     unit = mean_errors.sum() / count.sum()
     ratio = tally.errors / count.clamp(min=1) / unit.clamp(min=1e-12)

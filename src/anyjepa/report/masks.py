@@ -56,14 +56,14 @@ def mask_section(method: Method, samples: Samples, seed: int) -> MaskSection:
         DataError: the method hides nothing, or its tokens do not lie in rows and columns.
     """
     rows = samples.shown
-    output = method(Batch(samples.images[rows], torch.from_numpy(samples.index[rows]), step=0, seed=seed))
+    output = method(Batch(samples.inputs[rows], torch.from_numpy(samples.index[rows]), step=0, seed=seed))
     masks = output.masks
     if masks is None:
         raise DataError(
             "this method predicts no hidden tokens: there are no masks in its output to draw. If it compares views of an image, "
             "they are not in its output either"
         )
-    grid = grid_of(method, samples.images)
+    grid = grid_of(method, samples.inputs)
     pictures = samples.pictures()
     seen = [_context(masks, i) for i in range(len(rows))]
     cards = tuple(

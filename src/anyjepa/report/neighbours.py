@@ -1,4 +1,4 @@
-"""Which images an encoder finds alike, next to those whose pixels are."""
+"""Which samples an encoder finds alike, next to those whose values are."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float, Int
 
 from anyjepa.contract import Method
-from anyjepa.data import load_all
+from anyjepa.data import ImageDataset, load_all
 from anyjepa.errors import DataError
-from anyjepa.evaluation.features import encoder_reader, extract, pixel_reader, untrained
+from anyjepa.evaluation.features import encoder_reader, extract, untrained
 from anyjepa.report.pixels import Picture, colours, picture
 from anyjepa.report.samples import Samples
 
@@ -21,7 +21,7 @@ QUERIES = 6
 NEIGHBOURS = 5
 LARGEST = 96
 """Side a large picture is shrunk to here: there are many of them."""
-KINDS = ("trained encoder", "untrained encoder", "raw pixels")
+KINDS = ("trained encoder", "untrained encoder", "raw input")
 DRAWN = (KINDS[0], KINDS[2])
 """Kinds of features whose neighbours are shown; the others are only counted."""
 
@@ -46,10 +46,11 @@ class Query:
 
 @dataclass(frozen=True)
 class NeighbourSection:
-    """All queries; where there are classes the share of the neighbours of all images that have the class of their query."""
+    """All queries, of images; where there are classes the share of all neighbours that have the class of their query."""
 
     queries: tuple[Query, ...]
-    images: int
+    samples: int
+    noun: str
     shares: tuple[tuple[str, float], ...]
     chance: float | None
 
@@ -57,30 +58,35 @@ class NeighbourSection:
 def neighbour_section(
     method: Method, samples: Samples, seed: int, progress: Callable[[int, int], None] | None
 ) -> NeighbourSection:
-    """Nearest images by the cosine of pooled features, with the mean over all images taken off.
+    """Nearest samples by the cosine of pooled features, with the mean over all taken off.
 
     Raises:
-        DataError: there are too few images.
+        DataError: there are too few samples.
     """
     if len(samples.pool) <= NEIGHBOURS:
         raise DataError(
-            f"neighbours need more than {NEIGHBOURS} images, {samples.where} has {len(samples.pool)}"
+            f"neighbours need more than {NEIGHBOURS} {samples.dataset.noun}, {samples.where} has {len(samples.pool)}"
         )
     device = "cuda" if torch.cuda.is_available() else "cpu"
     readers = {
         KINDS[0]: encoder_reader(method, device=device),
         KINDS[1]: encoder_reader(untrained(method, seed), device=device),
-        KINDS[2]: pixel_reader(method.input_shape()),
+        KINDS[2]: samples.modality.raw(method.input_shape()),
     }
     features = extract(readers, samples.dataset, indices=samples.pool, batch_size=64, progress=progress)
     method.to("cpu")
     if len(features.index) <= NEIGHBOURS:
-        raise DataError(f"only {len(features.index)} of the images in {samples.where} can be read")
+        raise DataError(
+            f"only {len(features.index)} of the {samples.dataset.noun} in {samples.where} can be read"
+        )
     nearest = {kind: _nearest(features.values[kind]) for kind in KINDS}
     labels = features.labels
     if labels is not None and len(np.unique(labels)) < 2:
         labels = None
     asked = np.flatnonzero(np.isin(features.index, samples.index[samples.shown]))[:QUERIES].tolist()
+    if not isinstance(samples.dataset, ImageDataset):
+        # Only pictures are told apart at the size of a thumbnail.
+        asked = []
     wanted = sorted({*asked, *(j for k in DRAWN for i in asked for j in nearest[k][0][i].tolist())})
     pictures = _pictures(samples, features.index, wanted)
     queries = []
@@ -102,7 +108,7 @@ def neighbour_section(
         shares = tuple((k, float((labels[nearest[k][0]] == labels[:, None]).mean())) for k in KINDS)
         counts = np.unique(labels, return_counts=True)[1].astype(float)
         chance = float((counts * (counts - 1)).sum() / (len(labels) * (len(labels) - 1)))
-    return NeighbourSection(tuple(queries), len(features.index), shares, chance)
+    return NeighbourSection(tuple(queries), len(features.index), samples.dataset.noun, shares, chance)
 
 
 def _nearest(

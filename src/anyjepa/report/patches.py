@@ -48,7 +48,7 @@ def patch_section(method: Method, samples: Samples, seed: int) -> PatchSection:
     Raises:
         DataError: the tokens do not lie in rows and columns.
     """
-    grid = grid_of(method, samples.images)
+    grid = grid_of(method, samples.inputs)
     after, before = _tokens(method, samples), _tokens(untrained(method, seed).eval(), samples)
     painted = {
         "trained": _colours(after),
@@ -71,7 +71,7 @@ def patch_section(method: Method, samples: Samples, seed: int) -> PatchSection:
 
 @torch.no_grad()
 def _tokens(method: Method, samples: Samples) -> Float[torch.Tensor, "S N D"]:
-    return torch.cat([method.encode(part).tokens.float() for part in samples.images.split(AT_ONCE)])
+    return torch.cat([method.encode(part).tokens.float() for part in samples.inputs.split(AT_ONCE)])
 
 
 def _colours(tokens: Float[torch.Tensor, "S N D"]) -> tuple[np.ndarray, float]:

@@ -1,58 +1,64 @@
-"""The images a page shows, and how many of them a model of this size can afford to look at."""
+"""The samples a page shows, and how many of them a model of this size can afford to look at."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from anyjepa.config import from_dict
+from anyjepa.config import from_dict, to_dict
 from anyjepa.contract import Method
-from anyjepa.data import ImageConfig, ImageDataset, Source, load_all, open_source
+from anyjepa.data import Dataset, Source, load_all
+from anyjepa.data.modalities import modality
+from anyjepa.data.modality import Modality
 from anyjepa.errors import ConfigError, DataError
+from anyjepa.registry import entry
 from anyjepa.report.pixels import colours
 from anyjepa.report.record import Record
 
 SHOWN = 8
-"""Images that are shown."""
+"""Samples that are shown."""
 SOME = 64
-"""Images that maps are fitted on, those that are shown among them."""
+"""Samples that maps are fitted on, those that are shown among them."""
 POOL = (256, 2000)
-"""Least and most images among which neighbours are looked for."""
+"""Least and most samples among which neighbours are looked for."""
 BUDGET = 3e11
 """Multiplications the search for neighbours may take: some ten seconds of one core. Below the least pool it is exceeded."""
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Images of one source, from its middle crops.
+    """Samples of one source, as evaluation sees them.
 
     Attributes:
         dataset: where they come from.
+        modality: what they are.
         where: its path, in words.
-        pool: indices of the images among which neighbours are looked for, ascending.
+        pool: indices of the samples among which neighbours are looked for, ascending.
         index: (S,) indices of some of these, which maps are fitted on.
-        images: (S, C, H, W) those images, normalised.
-        shown: positions within ``index`` of the images that are shown.
+        inputs: (S, C, ...) those samples, as methods see them.
+        shown: positions within ``index`` of the samples that are shown.
     """
 
-    dataset: ImageDataset
+    dataset: Dataset
+    modality: Modality
     where: str
     pool: Int[np.ndarray, "P"]
     index: Int[np.ndarray, "S"]
-    images: Float[Tensor, "S C H W"]
+    inputs: Float[Tensor, "S C *size"]
     shown: Int[np.ndarray, "V"]
 
     def pictures(self) -> UInt8[np.ndarray, "V H W 3"]:
         """The images that are shown, as people see them."""
-        return colours(self.images[self.shown], self.dataset.config)
+        return colours(self.inputs[self.shown], self.dataset.config)
 
     def name(self, index: int) -> str:
-        """What an image is called: its class, where it has one, and its name in the source."""
+        """What a sample is called: its class, where it has one, and its name in the source."""
         label, names = self.dataset.source.label(index), self.dataset.source.class_names
         identity = self.dataset.source.identity(index)
         return (
@@ -61,41 +67,48 @@ class Samples:
 
 
 def open_samples(record: Record, method: Method, data: str | None, pool: int | None) -> Samples:
-    """Images for the page.
+    """Samples for the page.
 
     Args:
         record: the run; its own data are taken where ``data`` is None.
-        method: gives the shape of the images and the cost of one.
+        method: gives the shape of the samples and the cost of one.
         data: other data.
-        pool: images among which neighbours are looked for; None: as many as the model can afford.
+        pool: samples among which neighbours are looked for; None: as many as the model can afford.
 
     Raises:
         DataError: the data are gone, of another shape, or too few of them can be read.
     """
     shape = method.input_shape()
-    if len(shape) != 3:
-        raise DataError(f"pictures are drawn of images (C, H, W), this method takes samples of shape {shape}")
-    config = image_config(record)
+    kind, config = reading_of(record)
     where = data or trained_on(record)
     if data is not None:
-        config = replace(config, limit=None, image_column=None, label_column=None)
-    dataset = ImageDataset(_open(where, config, shape[0]), config, size=(shape[1], shape[2]))
+        plain = to_dict(config)
+        plain.update({name: None for name in ("limit", "image_column", "label_column") if name in plain})
+        config = from_dict(kind.config, plain, f"{kind.name}.")
+    config = kind.suit(config, shape)
+    dataset = kind.dataset(_open(where, kind, config), config)
     if dataset.shape != shape:
         raise DataError(f"{where} gives samples of shape {dataset.shape}, the model expects {shape}")
     chosen = _evenly(np.arange(len(dataset)), pool or affordable(method))
     loaded = list(load_all(dataset, _evenly(chosen, SOME), batch_size=SOME))
     if not loaded:
-        raise DataError(f"not one of the images looked at in {where} can be read")
-    index, images = loaded[0].index.numpy(), loaded[0].inputs
-    return Samples(dataset, where, chosen, index, images, _evenly(np.arange(len(index)), SHOWN))
+        raise DataError(f"not one of the {kind.noun} looked at in {where} can be read")
+    index, inputs = loaded[0].index.numpy(), loaded[0].inputs
+    return Samples(dataset, kind, where, chosen, index, inputs, _evenly(np.arange(len(index)), SHOWN))
 
 
-def image_config(record: Record) -> ImageConfig:
-    """How the run's images became batches; raises ConfigError where its config is not one."""
-    values = record.get("images") or {}
+def reading_of(record: Record) -> tuple[Modality, Any]:
+    """The run's kind of data, and how its samples became batches; raises ConfigError where its config does not say."""
+    name = record.get("method")
+    if not isinstance(name, str):
+        raise ConfigError("the run's config does not say which method it is of")
+    kind = modality(entry(name).modality)
+    values = record.get(kind.name) or {}
     if not isinstance(values, Mapping):
-        raise ConfigError(f"the key 'images' of the run's config must be a group of keys, got {values!r}")
-    return from_dict(ImageConfig, dict(values))
+        raise ConfigError(
+            f"the key '{kind.name}' of the run's config must be a group of keys, got {values!r}"
+        )
+    return kind, from_dict(kind.config, dict(values), f"{kind.name}.")
 
 
 def trained_on(record: Record) -> str:
@@ -106,26 +119,20 @@ def trained_on(record: Record) -> str:
     return where
 
 
-def _open(where: str, config: ImageConfig, channels: int) -> Source:
+def _open(where: str, kind: Modality, config: Any) -> Source:
     """With labels where there are any: neighbours can then be counted."""
-    options: dict[str, Any] = dict(
-        channels=config.channels or channels,
-        image_column=config.image_column,
-        label_column=config.label_column,
-        limit=config.limit,
-    )
     try:
-        return open_source(where, labels=True, **options)
+        return kind.open(where, config, labels=True)
     except DataError:
-        return open_source(where, **options)
+        return kind.open(where, config)
 
 
 def affordable(method: Method) -> int:
-    """How many images the search for neighbours reads: fewer for a larger model."""
+    """How many samples the search for neighbours reads: fewer for a larger model."""
     weights = sum(p.numel() for p in method.parameters())
-    _, height, width = method.input_shape()
-    # A token for each 8 x 8 pixels is a guess between the patches of small and of large models.
-    cost = 2.0 * weights * max(16, height * width / 64)
+    with torch.no_grad():
+        tokens = method.encode(torch.zeros(1, *method.input_shape())).layout.tokens
+    cost = 2.0 * weights * max(16, tokens)
     return int(np.clip(BUDGET / cost, *POOL))
 
 

@@ -46,10 +46,10 @@ def settings(record: Record) -> Settings:
             tuple(Setting(key, _text(value), "", UNKNOWN) for key, value in _flat(record.config)), problem
         )
     bare = RunConfig(actual.method, type(actual.model)(), actual.data, actual.out)
-    usual = dict(_flat(to_dict(bare)))
-    shape = record.method.input_shape() if record.method else _shape(actual.model)
+    usual = dict(_flat(bare.plain()))
+    shape = record.method.input_shape() if record.method else None
     rows = []
-    for key, value in _flat(to_dict(actual)):
+    for key, value in _flat(actual.plain()):
         if key in ("method", "data", "out"):
             rows.append(Setting(key, _text(value), "", UNKNOWN))
             continue
@@ -64,15 +64,18 @@ def settings(record: Record) -> Settings:
     return Settings(tuple(rows), "")
 
 
-def _filled_in(config: RunConfig, key: str, shape: tuple[int, ...]) -> Any:
+def _filled_in(config: RunConfig, key: str, shape: tuple[int, ...] | None) -> Any:
     """What an open field becomes when all others are as in this run; None where nobody fills it in."""
-    if key in ("images.size", "images.channels") and len(shape) == 3:
-        return list(shape[1:]) if key == "images.size" else shape[0]
     group, _, path = key.partition(".")
-    if group != "model" or not hasattr(config.model, "fit"):
-        return None
+    kind = config.modality
     try:
-        fitted = _opened(config.model, path.split(".")).fit(shape)
+        if group == kind.name and shape is not None:
+            fitted = kind.suit(_opened(config.reading, path.split(".")), shape)
+        elif group == "model" and hasattr(config.model, "fit"):
+            opened = _opened(config.model, path.split("."))
+            fitted = opened.fit(shape or config.model.default_shape)
+        else:
+            return None
     except AnyjepaError:
         return None
     return dict(_flat(to_dict(fitted))).get(path)
@@ -82,11 +85,6 @@ def _opened(config: Any, path: list[str]) -> Any:
     """The config with one field None."""
     inner = None if len(path) == 1 else _opened(getattr(config, path[0]), path[1:])
     return replace(config, **{path[0]: inner})
-
-
-def _shape(model: Any) -> tuple[int, ...]:
-    height, width = getattr(model, "image_size", None) or (224, 224)
-    return (getattr(model, "channels", None) or 3, height, width)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -144,7 +144,7 @@ def _length(record: Record, samples: object) -> list[tuple[str, str]]:
             if isinstance(samples, int) and samples
             else ""
         )
-        found.append(("Batch", f"{batch:,} images{passes}"))
+        found.append(("Batch", f"{batch:,} samples{passes}"))
     return found
 
 

@@ -9,13 +9,23 @@ from json import dumps
 from pathlib import Path
 from typing import Any
 
-HELP = "look at data before training: counts, sizes, broken files, copies, images shared with other data"
+HELP = "look at data before training: counts, sizes, broken files; of images also copies, and those shared with other data"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The data, how much of it to read, and how to print."""
     parser.add_argument(
-        "data", help="what the images lie in: a folder, .parquet, .csv, .tar, .zip, .npy, .npz, hf:NAME"
+        "data",
+        help="images (a folder, .parquet, .csv, .tar, .zip, .npy, .npz, hf:NAME), or what another kind of data lies in",
+    )
+    parser.add_argument(
+        "--kind", help="kind of the data: images, ...; default: told by the endings of the files"
+    )
+    parser.add_argument(
+        "--read",
+        nargs="+",
+        metavar="KEY=VALUE",
+        help="options by which data of another kind than images are read",
     )
     parser.add_argument(
         "--against", metavar="OTHER", help="also count the images that are in these data, e.g. the test set"
@@ -46,30 +56,48 @@ def run(
     seconds: float,
     json: bool,
     broken_list: str | None,
+    kind: str | None,
+    read: list[str] | None,
+    labels: bool,
     **options: Any,
 ) -> int:
     """Look, and print what was found."""
+    from anyjepa.config import from_dict
     from anyjepa.data import inspect, open_source
+    from anyjepa.data.modalities import modality, recognise
     from anyjepa.errors import ConfigError
     from anyjepa.training.run_dir import write_whole
     from anyjepa.verbs.counting import Counting
+    from anyjepa.verbs.pairs import pairs
 
     if sample < 1 or seconds <= 0:
         raise ConfigError(
             f"sample and seconds must be positive, got {sample} and {seconds}; --all reads everything"
         )
-    source = open_source(data, **options)
-    report = inspect(
-        source,
-        None if all else sample,
-        against=against,
-        seconds=None if all else seconds,
-        progress=partial(Counting(), "reading images"),
-    )
+    found = recognise(data) if kind is None else modality(kind)
+    progress = partial(Counting(), f"reading {found.noun}")
+    report: Any
+    if found.name != "images":
+        given = [name for name, value in {"against": against, **options}.items() if value is not None]
+        if given:
+            raise ConfigError(
+                f"{', '.join(given)}: for images alone; these are {found.noun}: use --read KEY=VALUE"
+            )
+        config: Any = from_dict(found.config, pairs(read), f"{found.name}.")
+        report = found.inspect(found.open(data, config, labels=labels, progress=progress), config)
+    else:
+        report = inspect(
+            open_source(data, labels=labels, **options),
+            None if all else sample,
+            against=against,
+            seconds=None if all else seconds,
+            progress=progress,
+        )
     if broken_list is not None:
         write_whole(Path(broken_list), "".join(f"{broken}\n" for broken in report.broken))
     if json:
-        print(dumps({**dataclasses.asdict(report), "default_size": report.default_size}))
+        more = {"default_size": report.default_size} if found.name == "images" else {}
+        print(dumps({**dataclasses.asdict(report), **more}))
         return 0
     print(report)
     if broken_list is not None:

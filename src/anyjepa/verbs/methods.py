@@ -45,18 +45,16 @@ def _short(one: Entry) -> str:
 
 def _long(one: Entry) -> str:
     from anyjepa.config import to_dict
+    from anyjepa.data.modalities import MODALITIES
 
     sizes = ", ".join(f"{key}={value}" for key, value in to_dict(one.config().optim).items())
     fields = ", ".join(field.name for field in dataclasses.fields(one.config))
-    images = one.modality == "images"
-    start = (
-        f"anyjepa pretrain {one.name} --data PATH --out runs/mine"
-        if images
-        else "in Python, as its page shows"
-    )
+    kind = MODALITIES.get(one.modality)
+    opens = f": {kind.opens}" if kind else ""
+    start = f"anyjepa pretrain {one.name} --data PATH --out runs/mine" if kind else "in a loop of your own"
     return f"""\
 {one.name}: {one.summary}
-data: {one.modality}
+data: {one.modality}{opens}
 cite: {one.citation}
 {one.licence}
 training, unless you say otherwise: {sizes}

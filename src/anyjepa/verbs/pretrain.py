@@ -17,11 +17,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def all_arguments(parser: argparse.ArgumentParser) -> None:
     """Every method with every option, for completion."""
+    from anyjepa.data.modalities import MODALITIES
     from anyjepa.options import SHORT, pretrain_parser
     from anyjepa.registry import entry, names
 
     methods = parser.add_subparsers(metavar="METHOD")
-    for name in names():
+    for name in (n for n in names() if entry(n).modality in MODALITIES):
         one = methods.add_parser(name, help=entry(name).summary)
         for action in pretrain_parser(name, groups(name))._actions:
             options = [o for o in action.option_strings if o not in ("-h", "--help")]
@@ -33,13 +34,14 @@ def all_arguments(parser: argparse.ArgumentParser) -> None:
 
 def groups(method: str) -> dict[str, type]:
     """The config dataclass of each group of options."""
-    from anyjepa.data import ImageConfig
+    from anyjepa.data.modalities import modality
     from anyjepa.registry import entry
     from anyjepa.training import OnlineProbeConfig, TrainConfig
 
+    kind = modality(entry(method).modality)
     return {
         "model": entry(method).config,
-        "images": ImageConfig,
+        kind.name: kind.config,
         "train": TrainConfig,
         "online_probe": OnlineProbeConfig,
     }
@@ -47,15 +49,17 @@ def groups(method: str) -> dict[str, type]:
 
 def run(rest: list[str]) -> int:
     """Pretrain: 0 when finished, 1 when interrupted."""
+    from anyjepa.data.modalities import modality
     from anyjepa.options import parse_pretrain, split_method
     from anyjepa.pretraining import pretrain
+    from anyjepa.registry import entry
     from anyjepa.training import RunConfig
 
     method, options, overwrite = split_method(rest)
     values = parse_pretrain(method, groups(method), options)
     if values["data"] is None:
         raise ConfigError(
-            "say what to train on: --data PATH (a folder, .parquet, .csv, .tar, .npy, ...), or --data digits to try it out"
+            f"say what to train on: --data PATH; {method} takes {modality(entry(method).modality).opens}"
         )
     if values["out"] is None:
         values["out"] = str(Path("runs") / f"{method}-{Path(values['data']).stem.replace(':', '-')}")

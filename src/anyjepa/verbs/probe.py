@@ -41,9 +41,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="how tokens become one vector",
     )
     add("--layers", type=int, nargs="+", default=[-1], help="blocks whose features are joined")
-    add("--label-column", help="column of the labels in parquet files")
-    add("--image-column", help="column of the images in parquet files")
-    add("--batch-size", type=int, default=256, help="images per forward pass")
+    add("--label-column", help="column of the labels in tables")
+    add("--image-column", help="column of the images in tables")
+    add(
+        "--read",
+        nargs="+",
+        metavar="KEY=VALUE",
+        help="further options by which the data are read, instead of those of the run",
+    )
+    add("--batch-size", type=int, default=256, help="samples per forward pass")
     add("--device", help="where to compute; default a GPU where there is one")
     add("--finetune-steps", type=int, help="steps of the finetune probe; default by the number of labels")
     add("--out", help="a JSON file for the result; that of one run is written to RUN/probe.json anyway")
@@ -56,15 +62,17 @@ def run(
     test: str | None,
     markdown: bool,
     finetune_steps: int | None,
+    read: list[str] | None,
     **options: Any,
 ) -> int:
     """Probe, and print the scores."""
     from anyjepa.evaluation.finetune import FinetuneConfig
     from anyjepa.evaluation.probe import probe
     from anyjepa.verbs.counting import Counting
+    from anyjepa.verbs.pairs import pairs
 
     if finetune_steps is not None:
         options["finetune"] = FinetuneConfig(min_steps=finetune_steps, max_steps=finetune_steps)
-    result = probe(run, data, test, progress=Counting(), **options)
+    result = probe(run, data, test, read=pairs(read), progress=Counting(), **options)
     print(result.markdown() if markdown else result)
     return 0

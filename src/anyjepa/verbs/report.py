@@ -13,13 +13,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """The run, images to draw, and where the page goes."""
     parser.add_argument("run", help="directory of a run, finished or still training")
     parser.add_argument(
-        "--data", help="images to draw, better ones not trained on; default: those of the run"
+        "--data", help="samples to draw, better ones not trained on; default: those of the run"
     )
     parser.add_argument("--out", help="the file; default RUN/report.html")
     parser.add_argument(
         "--images",
         type=int,
-        help="among how many images neighbours are looked for; default up to 2000, fewer for large models",
+        help="among how many samples neighbours are looked for; default up to 2000, fewer for large models",
     )
     parser.add_argument("--open", action="store_true", help="show it in the browser")
 
@@ -29,7 +29,7 @@ def run(run: str, data: str | None, out: str | None, images: int | None, open: b
     from anyjepa.report import write_report
     from anyjepa.verbs.counting import Counting
 
-    progress = partial(Counting(), "reading images")
+    progress = partial(Counting(), "reading samples")
     file = write_report(run, data, out, images=images, progress=progress, step=_say)
     print(f"{file} ({file.stat().st_size / 1e6:.1f} MB): open it in any browser, it needs no network")
     if open:

@@ -1,0 +1,56 @@
+"""The kinds of data, and how they are told apart."""
+
+import pytest
+
+from anyjepa.config import to_dict
+from anyjepa.data.modalities import MODALITIES, modality, recognise
+from anyjepa.errors import AnyjepaError, ConfigError, DataError
+from anyjepa.registry import entry, names
+from anyjepa.training import RunConfig
+
+each = pytest.mark.parametrize("kind", MODALITIES.values(), ids=list(MODALITIES))
+
+
+@pytest.mark.parametrize("name", [n for n in names() if entry(n).modality in MODALITIES])
+def test_every_method_is_for_a_kind_of_data(name):
+    kind = modality(entry(name).modality)
+    config = RunConfig(name, entry(name).config(), "x", "y")
+    assert isinstance(config.reading, kind.config)
+    assert kind.name in config.plain() and "reading" not in config.plain()
+    assert RunConfig.from_mapping(config.plain()) == config
+
+
+@each
+def test_what_every_kind_has(kind):
+    config = kind.config()
+    assert 0 <= config.max_broken <= 1 and hasattr(config, "limit")
+    assert kind.published(config).keys() <= to_dict(config).keys()
+
+
+@each
+def test_nothing_there_is_one_clear_error(kind, tmp_path):
+    with pytest.raises(DataError, match="nowhere"):
+        kind.open(tmp_path / "nowhere", kind.config())
+    with pytest.raises(DataError, match=str(tmp_path)):
+        kind.open(tmp_path, kind.config())
+
+
+@each
+def test_samples_of_another_kind_are_refused(kind):
+    with pytest.raises(AnyjepaError):
+        kind.suit(kind.config(), (2, 3, 4, 5, 6))
+
+
+def test_an_unknown_kind():
+    with pytest.raises(ConfigError, match="images"):
+        modality("image")
+
+
+def test_kinds_are_told_by_their_files(tmp_path):
+    for kind in MODALITIES.values():
+        for ending in kind.endings:
+            (tmp_path / f"a{ending}").touch()
+            assert recognise(tmp_path / f"a{ending}") is kind
+            assert recognise(tmp_path) is kind
+            (tmp_path / f"a{ending}").unlink()
+    assert recognise(tmp_path).name == "images"
