@@ -230,10 +230,12 @@ def _check_sizes(config: Any, tensors: Mapping[str, Tensor]) -> None:
     if min(width, depth, hidden, projection) < 0 or max(depth, rest >> 21) > MOST_REST:
         given = ", ".join(f"{name}={value(name)}" for name in names if value(name))
         raise CheckpointError(f"{CONFIG} says {given}, which cannot be built")
-    sides, patch = getattr(config, "image_size", None) or (224, 224), getattr(config, "patch_size", None) or 1
-    if min(*sides, patch) < 1 or math.prod(sides) // patch**2 > MOST_TOKENS:
+    (_, *sides), patch = config.default_shape, getattr(config, "patch_size", None) or 1
+    # Patches of images are squares, all others are cut along the last axis.
+    area = patch ** (2 if hasattr(config, "image_size") else 1)
+    if min(*sides, patch) < 1 or math.prod(sides) // area > MOST_TOKENS:
         raise CheckpointError(
-            f"{CONFIG} says images of {sides} in patches of {patch}: from 1 to {MOST_TOKENS} tokens can be built"
+            f"{CONFIG} says samples of {tuple(sides)} in patches of {patch}: from 1 to {MOST_TOKENS} tokens can be built"
         )
 
 

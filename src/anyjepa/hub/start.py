@@ -33,13 +33,15 @@ _WHOLE = (
     "projector_norm",
 )
 """Fields of a config that weights determine: those of the encoder, and those of all the rest."""
+_LENGTHS = ("image_size", "length", "samples", "frames")
+"""Sizes of a sample, which may be others than those of the weights unless their positions are learned for them."""
 
 
 def adopt(config: Any, method: str, loaded: Loaded) -> Any:
     """The config with the sizes of the weights in it.
 
-    A field at its default counts as not chosen. The image size may be another than that of the weights, unless their positions
-    are learned for it.
+    A field at its default counts as not chosen. The size of the samples may be another than that of the weights, unless their
+    positions are learned for it.
 
     Args:
         config: of the new run.
@@ -53,13 +55,15 @@ def adopt(config: Any, method: str, loaded: Loaded) -> Any:
     names = [*_ENCODER, *(_WHOLE if _complete(method, loaded) else ())]
     if config.size == default.size:
         config = replace(config, size=theirs.size)
-    if config.image_size is None:
-        config = replace(config, image_size=theirs.image_size)
-    elif theirs.positions == "learned":
-        names.append("image_size")
+    for name in _LENGTHS:
+        if hasattr(config, name) and hasattr(theirs, name):
+            if getattr(config, name) is None:
+                config = replace(config, **{name: getattr(theirs, name)})
+            elif getattr(theirs, "positions", None) == "learned":
+                names.append(name)
     found, wrong = {}, []
     for name in names:
-        if not hasattr(config, name):
+        if not (hasattr(config, name) and hasattr(theirs, name)):
             continue
         mine, wanted = getattr(config, name), getattr(theirs, name)
         if mine not in (wanted, getattr(default, name)):

@@ -1,0 +1,127 @@
+"""A little data set of every kind of data, on disk in a format of its field, and a tiny method to train on it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+
+@dataclass(frozen=True)
+class Field:
+    """One kind of data.
+
+    Attributes:
+        method: a method for it.
+        write: writes samples of two classes, of several persons, and returns the path.
+        options: options of the kind of data; those for labels in ``labelled``.
+        model: fields of a tiny model.
+        command: words of ``anyjepa pretrain`` for the same.
+    """
+
+    method: str
+    write: Callable[[Path], Path]
+    model: dict[str, Any]
+    options: dict[str, Any] = field(default_factory=dict)
+    labelled: dict[str, Any] = field(default_factory=dict)
+
+
+_SMALL = dict(dim=16, depth=2, heads=2, predictor_width=8, predictor_depth=2)
+RATE = 100
+EEG_CHANNELS = ("F3", "F4", "C3", "C4", "P3", "P4", "O1", "O2")
+
+
+def images(folder: Path) -> Path:
+    """Two classes of pictures in folders."""
+    from PIL import Image
+
+    draws = np.random.default_rng(0)
+    for i in range(24):
+        place = folder / "images" / ("bright", "dark")[i % 2]
+        place.mkdir(parents=True, exist_ok=True)
+        pixels = draws.integers(0, 128, (16, 16, 3)) + 127 * (i % 2 == 0)
+        Image.fromarray(pixels.astype(np.uint8)).save(place / f"{i}.png")
+    return folder / "images"
+
+
+def ecg(folder: Path) -> Path:
+    """WFDB records of 12 leads with a diagnosis in the header, two of each patient."""
+    wfdb = pytest.importorskip("wfdb", reason="wfdb is the extra 'ecg'")
+    from anyjepa.data.ecg_leads import STANDARD_LEADS
+
+    place = folder / "ecg"
+    place.mkdir(parents=True)
+    draws, seconds = np.random.default_rng(0), np.arange(4 * RATE) / RATE
+    for i in range(24):
+        fast = i // 2 % 2
+        beat = np.maximum(0, np.sin(2 * np.pi * (1 + fast) * seconds + draws.uniform(0, 6))) ** 20
+        signal = beat[:, None] * np.linspace(0.5, 1.5, 12) + 0.05 * draws.standard_normal((len(seconds), 12))
+        wfdb.wrsamp(
+            f"r{i:02d}",
+            fs=RATE,
+            units=["mV"] * 12,
+            sig_name=list(STANDARD_LEADS),
+            p_signal=signal,
+            fmt=["16"] * 12,
+            comments=[f"Dx: {'fast' if fast else 'slow'}", f"Patient: p{i // 2}"],
+            write_dir=str(place),
+        )
+    return place
+
+
+def eeg(folder: Path) -> Path:
+    """Trials of eight channels with classes and subjects in one .npz."""
+    pytest.importorskip("mne", reason="MNE is the extra 'eeg'")
+    draws, seconds = np.random.default_rng(0), np.arange(256) / 128
+    labels, groups = np.arange(32) % 2, np.repeat([f"s{i}" for i in range(8)], 4)
+    wave = np.sin(2 * np.pi * np.where(labels, 10, 20)[:, None] * seconds)[:, None]
+    data = 10 * wave + draws.standard_normal((32, 8, 256))
+    (folder / "eeg").mkdir(parents=True)
+    path = folder / "eeg" / "trials.npz"
+    np.savez(
+        path, data=data.astype(np.float32), channels=EEG_CHANNELS, rate=128.0, labels=labels, groups=groups
+    )
+    return path
+
+
+def fmri(folder: Path) -> Path:
+    """Series of 12 regions in one .npz, and a table with the sex of each subject."""
+    place = folder / "fmri"
+    place.mkdir(parents=True)
+    draws = np.random.default_rng(0)
+    series, lines = {}, ["subject,sex"]
+    for i in range(24):
+        mixing = draws.standard_normal((12, 4)) if i % 2 else np.eye(12, 4)
+        walk = np.cumsum(draws.standard_normal((40, 4)), axis=0) @ mixing.T
+        series[f"sub-{i:02d}"] = walk + draws.standard_normal((40, 12))
+        lines.append(f"sub-{i:02d},{'FM'[i % 2]}")
+    np.savez(place / "scans.npz", **series)
+    (folder / "people.csv").write_text("\n".join(lines) + "\n")
+    return place / "scans.npz"
+
+
+FIELDS = {
+    "images": Field("ijepa", images, dict(size="nano", **_SMALL, patch_size=4)),
+    "ecg": Field(
+        "ecg-jepa",
+        ecg,
+        dict(size="nano", **_SMALL, predictor_heads=2, patch_size=10),
+        {"rate": float(RATE), "seconds": 3.0},
+    ),
+    "eeg": Field(
+        "sjepa",
+        eeg,
+        dict(size="nano", dim=16, depth=2, heads=2, hidden=32, predictor_depth=1, dropout=0.0),
+        {"samples": 152, "every": 1.0},
+        {"samples": 152},
+    ),
+    "fmri": Field(
+        "brainjepa",
+        fmri,
+        dict(size="nano", **_SMALL, patch_size=4),
+        {"frames": 24},
+        {"table": "people.csv", "label_column": "sex"},
+    ),
+}
