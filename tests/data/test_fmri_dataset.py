@@ -12,7 +12,7 @@ from anyjepa.data import build_loader
 from anyjepa.data import fmri_dataset as module
 from anyjepa.data.dataset import load_all
 from anyjepa.data.fmri import FmriConfig, FmriSource
-from anyjepa.data.fmri_dataset import FmriDataset
+from anyjepa.data.fmri_dataset import FmriDataset, ScaledScans
 from anyjepa.data.roi_scaling import clip_frames
 from anyjepa.errors import ConfigError, DataError
 
@@ -34,7 +34,8 @@ def folder(tmp_path):
 
 def opened(folder, column=None, **fields):
     config = FmriConfig(**({"frames": 16} | fields))
-    return FmriDataset.open(folder, config, table=folder.parent / "people.csv", column=column)
+    source = FmriSource.open(folder, config, table=folder.parent / "people.csv")
+    return FmriDataset(ScaledScans(source, column))
 
 
 @pytest.mark.parametrize("rate", ["linear", "stride"])
@@ -113,8 +114,10 @@ def test_a_scan_that_breaks_while_training_is_replaced_and_counted(folder):
 
 
 def test_batches_have_no_padding(folder):
-    with pytest.raises(ConfigError, match=r"1 scans are shorter than a clip of 31 frames.*fewer frames"):
+    with pytest.raises(ConfigError, match=r"1 scans are shorter than a clip of 31 frames.*frames=30"):
         opened(folder, frames=31, short="pad")
+    with pytest.raises(ConfigError, match=r"use frames=30 or less"):
+        FmriDataset(opened(folder).source, FmriConfig(frames=32))
     assert opened(folder, frames=30, short="pad").shape == (1, 6, 30)
     with pytest.raises(ConfigError, match="max_broken is a share"):
         FmriConfig(max_broken=2.0)

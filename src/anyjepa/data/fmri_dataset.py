@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+import copy
 
 import numpy as np
 import torch
@@ -14,8 +13,8 @@ from anyjepa.data.base import Source
 from anyjepa.data.dataset import Dataset, Indices
 from anyjepa.data.fmri import FmriSource
 from anyjepa.data.fmri_config import FmriConfig
-from anyjepa.data.roi_scaling import take_clip
-from anyjepa.errors import ConfigError
+from anyjepa.data.roi_scaling import RoiScaling, clip_frames, take_clip
+from anyjepa.errors import ConfigError, DataError
 from anyjepa.randomness import uniform
 
 HELD = 2**30
@@ -36,12 +35,23 @@ class ScaledScans(Source):
     channels = 1
 
     def __init__(self, source: FmriSource, column: str | None = None) -> None:
-        self.scans = source
-        self.groups = np.unique(np.asarray(source.subjects, dtype=str), return_inverse=True)[1]
         if column is not None:
+            source = source.subset(source.known(column))
             self.labels, self.class_names = source.labels(column)
+        self.scans = source
+        whose = source.subjects if source.config.group_by == "subject" else source.sites
+        if None in whose:
+            raise DataError("group_by=site needs the site of every scan: some are unknown")
+        names, self.groups = np.unique(np.asarray(whose, dtype=str), return_inverse=True)
+        self.group_names = tuple(names.tolist())
         self._held: dict[int, Tensor] = {}
         self._free = HELD
+
+    def scaled(self, scaling: RoiScaling) -> ScaledScans:
+        """The same scans and labels under another scaling."""
+        other = copy.copy(self)
+        other.scans, other._held, other._free = self.scans.with_scaling(scaling), {}, HELD
+        return other
 
     def __len__(self) -> int:
         return len(self.scans)
@@ -71,41 +81,37 @@ class FmriDataset(Dataset):
     """Clips (1, R, n) of scans; everything random about one is a function of (seed, step, index).
 
     Args:
-        source: the scans, and how they are read.
-        column: column of their table that is the label; None: no labels.
+        source: the scans.
+        config: scaling, frame rate and length of the clips; None: as the source was opened.
 
     Raises:
-        ConfigError: some scans would have to be padded, and a batch cannot say which of its frames exist.
+        ConfigError: a scan is shorter than a clip: it would have to be padded, and a batch cannot say which frames exist.
     """
 
     noun = "scans"
     config: FmriConfig
     source: ScaledScans
 
-    def __init__(self, source: FmriSource, column: str | None = None) -> None:
-        if source.config.short == "pad" and source.report.short:
+    def __init__(self, source: FmriSource | ScaledScans, config: FmriConfig | None = None) -> None:
+        source = ScaledScans(source) if isinstance(source, FmriSource) else source
+        config = config or source.scans.config
+        if config.scaling != source.scans.config.scaling:
+            source = source.scaled(config.scaling)
+        lengths = [
+            clip_frames(source.scans.frames(i), source.scans.ratio(i), config.rate)
+            for i in range(len(source))
+        ]
+        if short := sum(length < config.clip for length in lengths):
             raise ConfigError(
-                f"{source.report.short} scans are shorter than a clip of {source.config.frames} frames, and batches are made of "
-                "whole clips: use fewer frames, or short=drop"
+                f"{short} scans are shorter than a clip of {config.clip} frames, and batches are made of whole clips: use "
+                f"frames={min(lengths)} or less, or short=drop"
             )
-        super().__init__(ScaledScans(source, column), source.config)
-
-    @classmethod
-    def open(
-        cls,
-        path: str | Path,
-        config: FmriConfig | None = None,
-        *,
-        column: str | None = None,
-        **rest: Any,
-    ) -> FmriDataset:
-        """The clips of a file or folder; ``rest`` goes to :meth:`FmriSource.open`."""
-        return cls(FmriSource.open(path, config, **rest), column)
+        super().__init__(source, config)
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """(1, R, n)."""
-        return (1, self.source.scans.rois, self.config.frames)
+        return (1, self.source.scans.rois, self.config.clip)
 
     def draw(self, step: int, indices: Indices, seed: int) -> Float[Tensor, "B 1 R n"]:
         """Clips that begin anywhere in their scans."""
@@ -123,6 +129,6 @@ class FmriDataset(Dataset):
             values = sample.numpy()
             ratio = (values.shape[1] - 1) / float(values[-1, -1]) if values.shape[1] > 1 else 1.0
             row[0] = take_clip(
-                values[:-1].astype(np.float32), ratio, self.config.frames, u, how=self.config.rate
+                values[:-1].astype(np.float32), ratio, self.config.clip, u, how=self.config.rate
             )[0]
         return torch.from_numpy(out)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from anyjepa.data.fmri_modality import Fmri
 from anyjepa.data.image_modality import Images
 from anyjepa.data.modality import Modality
 from anyjepa.errors import ConfigError, nearest
 
-MODALITIES: dict[str, Modality] = {one.name: one for one in (Images(),)}
+MODALITIES: dict[str, Modality] = {one.name: one for one in (Images(), Fmri())}
 """By the name under which methods are registered for them."""
 
 
