@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 
 @dataclass(frozen=True)
@@ -125,3 +126,12 @@ FIELDS = {
         {"table": "people.csv", "label_column": "sex"},
     ),
 }
+
+
+def words(group: str, values: dict[str, Any]) -> list[str]:
+    """Options of the command line."""
+    return [
+        word
+        for key, value in values.items()
+        for word in (f"--{group}.{key}", yaml.safe_dump(value, default_flow_style=True).splitlines()[0])
+    ]
