@@ -120,7 +120,9 @@ class FmriReport:
         lines = [
             f"{self.scans} scans of {self.subjects} subjects"
             + (f" from {self.sites} sites" if self.sites else "")
-            + f": {self.rois} regions, {self.frames[0]} to {self.frames[1]} frames, TR {trs}"
+            + f": {self.rois} regions, {self.frames[0]} to {self.frames[1]} frames, TR {trs}",
+            f"clips of {self.clip[0]} frames at {self.clip[1]:g} s"
+            + (" where the TR is known: give it as tr, or in the table" if None in self.tr else ""),
         ]
         for count, what in (
             (self.flat, "regions of single scans do not vary and are 0"),

@@ -8,6 +8,7 @@ from typing import Any
 
 from anyjepa.contract import Method
 from anyjepa.report.error_map import error_section
+from anyjepa.report.fmri import error_figures, gradient_figures, mask_figures
 from anyjepa.report.masks import mask_section
 from anyjepa.report.patches import patch_section
 from anyjepa.report.samples import Samples
@@ -36,6 +37,11 @@ DRAWINGS: dict[str, tuple[Drawing, ...]] = {
         Drawing("Masks", "What is hidden", "masks", mask_section),
         Drawing("Errors", "Where predictions go wrong", "errors", error_section),
         Drawing("Features", "What the features show", "features", patch_section),
+    ),
+    "fmri": (
+        Drawing("Masks", "What is hidden", "figures", mask_figures),
+        Drawing("Errors", "Which regions are hard to predict", "figures", error_figures),
+        Drawing("Gradients", "Where the regions lie", "figures", gradient_figures),
     ),
 }
 """By the name of the kind of data."""
