@@ -121,8 +121,8 @@ def error_figures(method: Method, samples: Samples, seed: int) -> FigureSection:
     figure.subplots_adjust(wspace=0.5)
     return FigureSection(
         f"Squared prediction errors of {grid[0]} regions over {len(samples.index)} scans and {DRAWS} draws of masks, over the "
-        "error of whoever predicts the mean of the other scans at the same place. Below 1 the predictor knows the scan; at 1 it knows "
-        f"the place alone. On average: {np.average(error, weights=count):.2f}.",
+        "error of whoever predicts the mean of the other scans at the same place. Below 1 the predictor knows the "
+        f"scan; at 1 it knows the place alone. On average: {np.average(error, weights=count):.2f}.",
         (
             (
                 drawn(figure, "Prediction error of each region"),
