@@ -101,7 +101,9 @@ def pretrain(
     """A method trained on these scans, their scaling, and what the doctor says."""
     model, scaling, sparsity = copy.deepcopy(SETTINGS[name])
     source = source.with_scaling(fit_scaling(scaling, source.scans()))  # type: ignore[arg-type]
-    table = diffusion_map(affinity(group_connectivity(source.scans()), sparsity=sparsity), DIMS)[0]
+    table = diffusion_map(
+        affinity(group_connectivity(source.scans()), sparsity=sparsity), min(DIMS, source.rois - 1)
+    )[0]
     fields = MODEL | model | arguments.set | {"seed": seed, "gradients": as_rows(table)}
     fields["optim"] = OPTIM | {"steps": arguments.steps, "warmup_steps": arguments.steps // 10}
     config = from_dict(BrainJEPAConfig, fields).fit((1, source.rois, source.config.frames))

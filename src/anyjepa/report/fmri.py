@@ -65,6 +65,8 @@ def mask_figures(method: Method, samples: Samples, seed: int) -> FigureSection:
         axis.set_title(samples.name(int(samples.index[row])), fontsize=9)
         axis.set_xticks(range(grid[1]))
         axis.set_xlabel("time, patches")
+        if k:
+            axis.set_yticks([])
     axes[0].set_ylabel("region, in the order of the data")
     present = [k for k in range(len(KINDS)) if (maps == k).any()]
     figure.legend(
@@ -153,7 +155,7 @@ def gradient_figures(method: Method, samples: Samples, seed: int) -> FigureSecti
     for axis in axes:
         axis.set_xlabel("gradient 1")
         axis.set_ylabel("gradient 2")
-    figure.subplots_adjust(wspace=0.35)
+    figure.subplots_adjust(wspace=0.6)
     ends = "; ".join(
         f"gradient {k + 1} runs from {names[int(places[:, k].argmin())]} to {names[int(places[:, k].argmax())]}"
         for k in range(2)
