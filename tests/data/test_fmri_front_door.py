@@ -134,6 +134,12 @@ def test_scans_without_a_label_are_left_out(folder):
     assert Fmri().open(folder, FmriConfig(table="people.csv", group_by="site")).group_names == ("A", "B")
     assert len(Fmri().open(folder, FmriConfig(table="people.csv", sites=("B",)))) == 6
     assert len(Fmri().open(folder, FmriConfig(limit=3))) == 3
+    # Scans of other sites are not even looked at: what is wrong with them is no matter.
+    np.savetxt(folder / "sub-0_run-0.csv", series(0, frames=5), delimiter=",")
+    config = FmriConfig(table="people.csv", sites=("B",), frames=32)
+    assert Fmri().open(folder, config).scans.report.scans == 6
+    with pytest.raises(DataError, match="1 of 12 scans are shorter"):
+        Fmri().open(folder, FmriConfig(frames=32))
 
 
 def test_gradients_and_statistics_come_from_the_training_scans_and_stay(folder, tmp_path):

@@ -108,6 +108,11 @@ class FmriSource:
         atlas: Path | None,
         progress: Callable[[int, int], None] | None,
     ) -> FmriSource:
+        if config.sites is not None:
+            there = [None] * len(found) if lines is None else lines.values("site")
+            rows = _at(there, config.sites)
+            found = [found[i] for i in rows]
+            lines = None if lines is None else replace(lines, lines=lines.lines[rows])
         seen = look(found, config, lines, atlas, progress)
         config = replace(config, frames=seen.clip)
         if lines is not None:
@@ -127,8 +132,6 @@ class FmriSource:
             clip=(seen.clip, config.target_tr),
         )
         opened = cls(seen.scans, config, report, seen.names, lines, atlas)
-        if config.sites is not None:
-            opened = opened.subset(_at(opened.sites, config.sites))
         if config.limit is not None and config.limit < len(opened):
             opened = opened.subset(np.arange(config.limit) * len(opened) // config.limit)
         known = {site for site in opened.sites if site is not None}
