@@ -33,6 +33,8 @@ from anyjepa.config import from_dict
 from anyjepa.data import build_loader
 from anyjepa.data.fmri import FmriConfig, FmriSource
 from anyjepa.data.fmri_dataset import FmriDataset
+from anyjepa.data.fmri_synthetic import TR as SYNTHETIC_TR
+from anyjepa.data.fmri_synthetic import synthetic_scans
 from anyjepa.data.gradients import affinity, as_rows, connectivity, diffusion_map, group_connectivity
 from anyjepa.data.roi_scaling import fit_scaling
 from anyjepa.evaluation import TokenBudget, TokenStore, fit_attentive
@@ -58,6 +60,9 @@ FRAMES, DIMS, PARTS = 64, 10, 3
 """Frames of a clip, gradients, folds."""
 PILOTS = np.arange(56) < 16
 """The people of the larger site on whose recognition the settings were chosen; no others are counted as recognised."""
+
+PEOPLE, ROIS = 200, 48
+"""Of the made-up scans: people to pretrain on, and as many to ask about; regions."""
 
 MODEL: dict[str, Any] = dict(size="nano", depth=2, ema=(0.99, 1.0))
 OPTIM: dict[str, Any] = dict(lr=1e-3, start_lr=1e-4, final_weight_decay=0.04)
@@ -505,6 +510,34 @@ def classical(people: People, seeds: Sequence[int]) -> dict[str, dict[int, Any]]
     return found
 
 
+def synthetic(arguments: argparse.Namespace, scratch: Path) -> Iterator[dict[str, Any]]:
+    """Two couplings between networks of made-up scans, from encoders that never met the people they are asked about."""
+    for seed in arguments.seeds:
+        made = synthetic_scans(2 * PEOPLE, ROIS, 96, seed=seed)
+        source = FmriSource.of(made.scans, FmriConfig(frames=FRAMES, tr=SYNTHETIC_TR))
+        held = source.subset(range(PEOPLE, 2 * PEOPLE))
+        group, age = made.group[PEOPLE:], made.age[PEOPLE:]
+        fold = subject_folds(held.subjects, group, parts=4, seed=seed)
+
+        def scores(
+            x: np.ndarray, group: np.ndarray = group, age: np.ndarray = age, fold: np.ndarray = fold
+        ) -> dict[str, float]:
+            people = [str(i) for i in range(PEOPLE)]
+            return {
+                "group": round(predict_class(x, group, people, fold).mean("auroc"), 4),
+                "age": round(predict_number(x, age, people, fold).mean("r"), 4),
+            }
+
+        if not arguments.settings:
+            yield {"setting": "connectivity", "seed": seed, "pairs": scores(connectivity_of(held))}
+        for name in arguments.settings or ("untrained", "default", "index", "multiblock", "vicreg"):
+            start = time.monotonic()
+            method, seen, told = pretrain(source.subset(range(PEOPLE)), name, seed, arguments)
+            row: dict[str, Any] = {"setting": name, "seed": seed, "minutes": minutes(start)} | told
+            clips = [pooled(method, held.with_scaling(seen.config.scaling), u) for u in (0.0, 1.0)]
+            yield row | {how: scores(np.mean([c[how] for c in clips], axis=0)) for how in ("mean", "pairs")}
+
+
 def pilot(arguments: argparse.Namespace, scratch: Path) -> Iterator[dict[str, Any]]:
     """Recognition of the pilot people, by an encoder that was trained on the other site and on other people; no labels."""
     source = open_scans(arguments.data, scratch)
@@ -534,6 +567,7 @@ PARTS_OF: dict[str, Callable[[argparse.Namespace, Path], Iterator[dict[str, Any]
     "gradients": gradients,
     "health": health,
     "probe": probe,
+    "synthetic": synthetic,
     "pilot": pilot,
 }
 
@@ -573,7 +607,94 @@ def main() -> None:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    return ""
+    """Markdown: one table for each part."""
+    return "\n\n".join(
+        part
+        for part in (probe_table(rows), health_table(rows), synthetic_table(rows))
+        if part.count("\n") > 1
+    )
+
+
+def probe_table(rows: list[dict[str, Any]]) -> str:
+    """Scores with their intervals over people, and how they compare with connectivity."""
+    lines = [
+        "| encoder | features | clips | diagnosis, AUROC | less connectivity | sex, AUROC | age, r | less connectivity | recognised |",
+        "|" + "---|" * 9,
+    ]
+    for row in (r for r in rows if r["part"] == "probe"):
+        cells = [row["setting"], row["features"], str(row.get("clips", ""))]
+        for task in TASKS:
+            known = row.get(task, {})
+            if "interval" in known:
+                cells.append(_interval(known["interval"]))
+            else:
+                name = next(iter(known), "")
+                cells.append(f"{name} {_spread(known[name])}" if name else "")
+            if task != "sex":
+                off = known.get("against connectivity")
+                cells.append(_interval(off, sign=True) if off else "")
+        cells.append(_spread([100 * v for v in row["recognised"]], 0) + " %" if "recognised" in row else "")
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def health_table(rows: list[dict[str, Any]]) -> str:
+    """The doctor's verdicts, what he read, and what the features hold; mean and spread over seeds."""
+    read = {
+        "target_pooled_rank": "rank of scans",
+        "target_rank": "rank of tokens",
+        "prediction_match": "match",
+    }
+    lines = [
+        "| setting | steps | seeds | doctor | loss | "
+        + " | ".join(read.values())
+        + " | age, r, mean | age, r, pairs | recognised, mean |",
+        "|" + "---|" * 11,
+    ]
+    for (name, steps), runs in _grouped(rows, "health", "setting", "steps").items():
+        verdicts = ", ".join(sorted({r["verdict"] for r in runs}))
+        cells = [name, str(steps), str(len(runs)), verdicts, _spread([r["last"]["loss"] for r in runs])]
+        cells += [_spread([r["last"].get(key, float("nan")) for r in runs]) for key in read]
+        cells += [_spread([r[how]["age"] for r in runs]) for how in ("mean", "pairs")]
+        cells.append(_spread([100 * r["mean"]["recognised"] for r in runs], 0) + " %")
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def synthetic_table(rows: list[dict[str, Any]]) -> str:
+    """Scores of made-up scans, mean and spread over seeds."""
+    lines = [
+        "| setting | steps | seeds | doctor | group, AUROC: mean | pairs | age, r: mean | pairs |",
+        "|" + "---|" * 8,
+    ]
+    for (name, steps), runs in _grouped(rows, "synthetic", "setting", "steps").items():
+        verdicts = ", ".join(sorted({r.get("verdict", "") for r in runs}))
+        cells = [name, str(steps) if verdicts else "", str(len(runs)), verdicts]
+        cells += [
+            _spread([r[how][task] for r in runs]) if how in runs[0] else ""
+            for task in ("group", "age")
+            for how in ("mean", "pairs")
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _grouped(rows: list[dict[str, Any]], part: str, *keys: str) -> dict[tuple, list[dict[str, Any]]]:
+    groups: dict[tuple, list[dict[str, Any]]] = {}
+    for row in rows:
+        if row["part"] == part:
+            groups.setdefault(tuple(row[k] for k in keys), []).append(row)
+    return groups
+
+
+def _interval(values: Sequence[float], sign: bool = False) -> str:
+    form = "{:+.2f} [{:+.2f}, {:+.2f}]" if sign else "{:.2f} [{:.2f}, {:.2f}]"
+    return form.format(*values)
+
+
+def _spread(values: Sequence[float], digits: int = 2) -> str:
+    mean = f"{np.mean(values):.{digits}f}"
+    return f"{mean} ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else mean
 
 
 if __name__ == "__main__":

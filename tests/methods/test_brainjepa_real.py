@@ -1,6 +1,5 @@
 """What Brain-JEPA learns of real scans in a minute: the signal of regions it does not see, of people it has not met."""
 
-import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import Ridge

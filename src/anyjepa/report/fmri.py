@@ -141,7 +141,7 @@ def gradient_figures(method: Method, samples: Samples, seed: int) -> FigureSecti
         DataError: the regions are placed by their number.
     """
     table = getattr(method.config, "gradients", None)
-    if not table or len(table[0]) < 2:
+    if getattr(method.config, "positions", None) != "gradient" or not table or len(table[0]) < 2:
         raise DataError("the regions are placed by their number: the run has no two gradients to draw")
     places = np.array(table)
     error, _ = region_errors(method, samples, seed)
