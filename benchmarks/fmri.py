@@ -111,7 +111,7 @@ def pretrain(
     )[0]
     fields = MODEL | model | arguments.set | {"seed": seed, "gradients": as_rows(table)}
     fields["optim"] = OPTIM | {"steps": arguments.steps, "warmup_steps": arguments.steps // 10}
-    config = from_dict(BrainJEPAConfig, fields).fit((1, source.rois, source.config.frames))
+    config = from_dict(BrainJEPAConfig, fields).fit((1, source.rois, source.config.clip))
     method = create("brainjepa", config)
     if name == "untrained":
         return method, source, {}
@@ -342,7 +342,8 @@ def probe(arguments: argparse.Namespace, scratch: Path) -> Iterator[dict[str, An
         start = time.monotonic()
         found: dict[tuple[str, int], dict[int, list[np.ndarray]]] = {}
         attended = Attended(people)
-        verdicts, pairs = [], {how: ([], []) for how, _ in POOLED}
+        verdicts: list[str] = []
+        pairs: dict[str, tuple[list, list]] = {how: ([], []) for how, _ in POOLED}
         for seed in arguments.seeds:
             for fold in range(PARTS):
                 method, seen, told = pretrain(people.training(seed, fold), name, seed, arguments)
@@ -366,15 +367,15 @@ def probe(arguments: argparse.Namespace, scratch: Path) -> Iterator[dict[str, An
                 "seeds": arguments.seeds,
             } | attended.scores(arguments.seeds)
             yield row
-        for (how, clips), features in found.items():
+        for (how, count), features in found.items():
             runs = {task: [people.score(task, s, features[s]) for s in arguments.seeds] for task in TASKS}
             more: dict[str, Any] = {
-                "clips": clips,
+                "clips": count,
                 "minutes": spent,
                 "verdicts": sorted(set(verdicts)),
                 "runs": len(verdicts),
             }
-            if clips == max(c for h, c in POOLED if h == how):
+            if count == max(c for h, c in POOLED if h == how):
                 more["recognised"] = recognised_pairs(pairs[how], people, arguments.seeds)
             yield row_of(name, how, runs, more)
 
@@ -446,7 +447,7 @@ class HalfSource(FmriSource):
 
     def read(self, i: int) -> np.ndarray:
         whole = super().read(i)
-        length = int(np.ceil((self.config.frames - 1) * self.ratio(i))) + 1
+        length = int(np.ceil((self.config.clip - 1) * self.ratio(i))) + 1
         start = int(self._u * (whole.shape[1] - length))
         return whole[:, start : start + length]
 
@@ -618,7 +619,8 @@ def table(rows: list[dict[str, Any]]) -> str:
 def probe_table(rows: list[dict[str, Any]]) -> str:
     """Scores with their intervals over people, and how they compare with connectivity."""
     lines = [
-        "| encoder | features | clips | diagnosis, AUROC | less connectivity | sex, AUROC | age, r | less connectivity | recognised |",
+        "| encoder | features | clips | diagnosis, AUROC | less connectivity | sex, AUROC | age, r | less connectivity "
+        "| recognised |",
         "|" + "---|" * 9,
     ]
     for row in (r for r in rows if r["part"] == "probe"):

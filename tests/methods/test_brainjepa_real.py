@@ -1,22 +1,20 @@
-"""What Brain-JEPA learns of real scans in a minute: the signal of regions it does not see, of people it has not met."""
+"""What Brain-JEPA learns of real scans in a minute: something about people it has not met."""
 
 import pytest
 import torch
-from sklearn.linear_model import Ridge
-from sklearn.metrics import r2_score
 
 from anyjepa import Batch, create
 from anyjepa.data import build_loader
 from anyjepa.data.fmri import FmriConfig, FmriSource
 from anyjepa.data.fmri_dataset import FmriDataset
 from anyjepa.data.gradients import as_rows, diffusion_gradients, group_connectivity
-from anyjepa.masking.roi_time import CROSS_ROI, regions
-from anyjepa.methods.brainjepa import BrainJEPAConfig
+from anyjepa.methods.brainjepa import BrainJEPA, BrainJEPAConfig
+from anyjepa.report.error_map import Tally
 from anyjepa.schedules import OptimConfig
 from anyjepa.training.config import TrainConfig
 from anyjepa.training.loop import train
 
-STEPS, BATCH, FRAMES, PATCH = 120, 8, 64, 16
+STEPS, BATCH, FRAMES = 200, 8, 64
 HELD_OUT = 16
 
 
@@ -31,9 +29,9 @@ def people(require_data):
 
 def build(source, seed, **fields):
     table = diffusion_gradients(group_connectivity(source.scans()), 10, sparsity=0.9)
-    optim = OptimConfig(steps=STEPS, warmup_steps=12, start_lr=1e-4, lr=1e-3, final_weight_decay=0.04)
+    optim = OptimConfig(steps=STEPS, warmup_steps=20, start_lr=1e-4, lr=3e-3, final_weight_decay=0.04)
     small = dict(
-        size="nano", dim=48, depth=2, heads=4, predictor_width=32, predictor_depth=2, ema=(0.99, 1.0)
+        size="nano", dim=32, depth=2, heads=2, predictor_width=32, predictor_depth=2, ema=(0.99, 1.0)
     )
     config = BrainJEPAConfig(**(small | fields), gradients=as_rows(table), seed=seed, optim=optim)
     return create("brainjepa", config.fit((1, source.rois, FRAMES)))
@@ -53,28 +51,27 @@ def trained(source, seed, run, **fields):
 
 
 @torch.no_grad()
-def skill(method, train_on, test_on):
-    """R2 of the hidden signal, read by ridge regression from what is predicted of its representation: other regions at the same
-    time, on people whom neither the method nor the regression has met."""
-
-    def read(source):
-        index = torch.arange(len(source))
-        x = source.batch(index, random=False)
-        output = method(Batch(x, index, step=3, seed=9))
-        patches = x[:, 0].unflatten(2, (-1, PATCH)).flatten(1, 2)
-        truth = patches.gather(1, output.masks.targets.flatten(1)[..., None].expand(-1, -1, PATCH))
-        there = regions(output.masks, method.layout).flatten() == CROSS_ROI
-        return output.predicted.flatten(0, 2)[there].numpy(), truth.flatten(0, 1)[there].numpy()
-
-    (a, y), (b, z) = read(train_on), read(test_on)
-    return r2_score(z, Ridge(1.0).fit(a, y).predict(b))
+def error(method, held_out):
+    """Squared error of predicting what is hidden of people it has not met, over that of the mean of the others at each place."""
+    index = torch.arange(len(held_out))
+    clips, tally = held_out.batch(index, random=False), Tally(len(held_out), method.layout.tokens)
+    for step in range(4):
+        tally.add(method(Batch(clips, index, step=step, seed=5)))
+    return float(tally.errors.sum() / tally.mean_errors().sum())
 
 
-def test_hidden_regions_are_known_after_a_minute(people, tmp_path):
-    gains = []
-    for seed in range(2):
-        untrained = skill(build(people[0], seed).eval(), *people)
-        learned = skill(trained(people[0], seed, tmp_path / str(seed)), *people)
-        print(seed, untrained, learned)
-        gains.append((untrained, learned))
-    assert all(learned > untrained + 0.1 for untrained, learned in gains), gains
+@pytest.mark.parametrize("seed", [0, 1])
+def test_people_it_has_not_met_are_predicted_better_than_by_their_mean(people, tmp_path, seed):
+    """Measured for seeds 0 and 1: 0.83 and 0.86, untrained 1.6. With the targets of another person 0.93 and 0.95."""
+    training, held_out = people
+    assert error(build(training, seed).eval(), held_out) > 1.2
+    assert error(trained(training, seed, tmp_path / "run"), held_out) < 0.9
+
+
+def test_targets_of_another_person_teach_next_to_nothing(people, tmp_path, monkeypatch):
+    """The same with a fault built in, so that the threshold above means something."""
+    compare = BrainJEPA.compare
+    monkeypatch.setattr(
+        BrainJEPA, "compare", lambda self, p, target, masks: compare(self, p, target.roll(1, 0), masks)
+    )
+    assert error(trained(people[0], 0, tmp_path / "run"), people[1]) > 0.9
