@@ -167,7 +167,9 @@ def test_start_from_trained_weights(field, kind, tmp_path):
     )
     before, after = anyjepa.load(field[1]), anyjepa.load(tmp_path / "on")
     x = torch.randn(2, *before.input_shape())
-    torch.testing.assert_close(before.encode(x).pooled, after.encode(x).pooled, rtol=1e-4, atol=1e-4)
+    # The target encoder has moved a little towards the context encoder, which stands still.
+    seen = [method.encode(x, encoder="context").pooled for method in (before, after)]
+    torch.testing.assert_close(*seen, rtol=1e-4, atol=1e-4)
 
 
 def test_estimator(field, kind):

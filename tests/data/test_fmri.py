@@ -133,7 +133,7 @@ def test_a_broken_scan_is_named_or_counted(folder, write, message):
     with pytest.raises(DataError, match=message) as error:
         opened(folder)
     assert "1 of 6 scans cannot be used" in str(error.value) and "x" in str(error.value)
-    source = opened(folder, broken="drop")
+    source = opened(folder, max_broken=0.5)
     assert (
         len(source) == 5 and len(source.report.broken) == 1 and "1 scans were left out" in str(source.report)
     )

@@ -72,8 +72,8 @@ def test_flat_and_missing_values_become_zero(kind):
 def test_impossible_scalings():
     with pytest.raises(ConfigError, match="did you mean 'zscore'"):
         from_dict(RoiScaling, {"kind": "zcore"})
-    with pytest.raises(ConfigError, match="use fit_scaling"):
-        RoiScaling("robust-mean")
+    with pytest.raises(DataError, match="use fit_scaling"):
+        RoiScaling("robust-mean").apply(scans()[0])
     with pytest.raises(DataError, match="that of 5 regions, the scan has 4"):
         fit_scaling("robust", scans()).apply(scans()[0][:4])
     with pytest.raises(DataError, match="do not spread over 9 scans: use scaling 'zscore'"):

@@ -5,16 +5,21 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.linear_model import Ridge
 from sklearn.metrics import f1_score, roc_auc_score
 
 from anyjepa import create
 from anyjepa.data.fmri import FmriConfig, FmriSource
 from anyjepa.errors import ConfigError, DataError
+from anyjepa.evaluation.scan_features import pool
+from anyjepa.evaluation.scan_probes import STRENGTHS
 from anyjepa.evaluation.scans import (
+    Scores,
     check_disjoint,
     class_scores,
     connectivity_features,
     embed_scans,
+    interval,
     number_scores,
     predict_class,
     predict_number,
@@ -212,3 +217,98 @@ def test_features_are_read_in_eval_mode(source):
     )
     np.testing.assert_array_equal(embed_scans(method, source), embed_scans(method, source))
     assert not method.training and torch.is_grad_enabled()
+
+
+def test_more_features_than_scans_give_the_same_model():
+    """Turned to the span of the training scans, the fit is that of all features."""
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((30, 200)), rng.standard_normal(30)
+    subjects, fold = [str(i) for i in range(30)], np.arange(30) % 3
+    found = predict_number(x, y, subjects, fold)
+    inside, outside = fold != 0, fold == 0
+    mean, deviation = y[inside].mean(), y[inside].std()
+    scaled = (x - x[inside].mean(0)) / x[inside].std(0)
+    plain = [
+        Ridge(alpha=a).fit(scaled[inside], (y[inside] - mean) / deviation).predict(scaled[outside])
+        for a in STRENGTHS
+    ]
+    off = [np.abs(p * deviation + mean - found.predicted[outside]).max() for p in plain]
+    assert min(off) < 1e-6
+
+
+def test_features_of_each_fold():
+    """Where an encoder is trained without a fold, each fold has features of its own, and reads no others."""
+    rng = np.random.default_rng(0)
+    y, fold, subjects = rng.standard_normal(30), np.arange(30) % 3, [str(i) for i in range(30)]
+    parts = [rng.standard_normal((30, 4 + k)) for k in range(3)]
+    found = predict_number(parts, y, subjects, fold)
+    for k, part in enumerate(parts):
+        alone = predict_number(part, y, subjects, fold)
+        assert found.values["mse"][k] == alone.values["mse"][k]
+        np.testing.assert_array_equal(found.predicted[fold == k], alone.predicted[fold == k])
+    with pytest.raises(DataError, match="2 matrices of features do not fit 3 folds"):
+        predict_number(parts[:2], y, subjects, fold)
+
+
+def test_intervals_by_hand_and_by_their_meaning():
+    subjects, _ = people(n=40, scans=1)
+    rng = np.random.default_rng(1)
+    trait = rng.standard_normal(40)
+    fold = np.arange(40) % 4
+    good = predict_number(np.c_[trait + 0.1 * rng.standard_normal(40)], trait, subjects, fold)
+    poor = predict_number(rng.standard_normal((40, 3)), trait, subjects, fold)
+    for score in ("r", "mse"):
+        at = interval([good], subjects, score)
+        assert at.value == pytest.approx(good.mean(score)) and at.low <= at.value <= at.high
+    apart = interval([good], subjects, "r", against=[poor])
+    assert apart.value == pytest.approx(good.mean("r") - poor.mean("r")) and apart.low > 0
+    same = interval([good, poor], subjects, "r", against=[poor, good])
+    assert abs(same.value) < 1e-12 and abs(same.low) < 1e-12
+    sex = predict_class(np.c_[trait + rng.standard_normal(40)], (trait > 0).astype(int), subjects, fold)
+    for score in ("accuracy", "f1", "auroc"):
+        at = interval([sex], subjects, score)
+        assert at.value == pytest.approx(sex.mean(score)) and at.low < at.value < at.high
+    with pytest.raises(ConfigError, match="no score 'auc'"):
+        interval([sex], subjects, "auc")
+    with pytest.raises(DataError, match="do not fit"):
+        interval([sex], subjects[:-1], "auroc")
+
+
+def test_scans_of_one_person_are_drawn_together():
+    """Ten copies of everybody's scan say no more than one."""
+    truth = np.array([0, 1] * 10)
+    p = np.linspace(0.2, 0.8, 20)
+
+    def scores(copies):
+        t, q = np.repeat(truth, copies), np.repeat(p, copies)
+        both = np.stack([1 - q, q], 1)
+        return Scores(
+            "class", {"auroc": (0.5,)}, {}, (q > 0.5) + 0.0, np.zeros(len(t), int), t, probability=both
+        )
+
+    one = interval([scores(1)], [f"s{i}" for i in range(20)], "auroc")
+    ten = interval([scores(10)], [f"s{i}" for i in range(20) for _ in range(10)], "auroc")
+    assert one.value == pytest.approx(ten.value)
+    assert one.low == pytest.approx(ten.low) and one.high == pytest.approx(ten.high)
+
+
+def test_poolings(source):
+    method = tiny()
+    x = source.clip(2)[0][None, None]
+    tokens = method.encode(x).tokens[0].detach()
+    grid = tokens.view(12, 4, 16)
+    assert torch.equal(pool(tokens[None], 12, "region")[0], grid.mean(1).flatten())
+    course = (grid - grid.mean(1, keepdim=True)).numpy()
+    course = (course - course.mean(0)).reshape(12, -1)
+    r = (course @ course.T) / np.outer(*[np.linalg.norm(course, axis=1)] * 2)
+    np.testing.assert_allclose(
+        pool(tokens[None], 12, "pairs")[0].tanh().numpy(), r[np.triu_indices(12, 1)], atol=1e-5
+    )
+    covariance = np.cov(tokens.numpy().T, bias=True)[np.triu_indices(16)]
+    np.testing.assert_allclose(pool(tokens[None], 12, "covariance")[0], covariance, atol=1e-5)
+    whole = source.subset([1, 2, 3])
+    assert embed_scans(method, whole, pooling="region", clips=2).shape == (3, 192)
+    with pytest.raises(ConfigError, match="padded clips can only be averaged"):
+        embed_scans(method, source, pooling="region")
+    with pytest.raises(ConfigError, match="did you mean 'region'"):
+        embed_scans(method, whole, pooling="regions")

@@ -206,3 +206,20 @@ def test_without_a_config_it_is_the_paper():
     with torch.device("meta"):
         method = IJEPA()
     assert method.input_shape() == (3, 224, 224) and method.config.masks.min_keep == 10
+
+
+@pytest.mark.parametrize("name", ["ijepa", "brainjepa"])
+def test_stochastic_depth_leaves_the_targets_alone(name):
+    """Half the branches are dropped from the context encoder; what is asked for stays the same at every look."""
+    shape = (
+        dict(image_size=(16, 16), channels=3, patch_size=2)
+        if name == "ijepa"
+        else dict(rois=12, frames=16, patch_size=4)
+    )
+    method = create(name, size="nano", dim=16, depth=3, heads=2, predictor_width=8, drop_path=0.5, **shape)
+    x = torch.randn(4, *method.input_shape())
+    for part in (method, method.train()):
+        a, b = part(x), part(x)
+        assert torch.equal(a.target, b.target) and not torch.equal(a.context, b.context)
+    assert torch.equal(method.eval()(x).context, method(x).context)
+    assert method.train().training and method.predictor.training and not method.target.copy.training

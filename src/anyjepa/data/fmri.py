@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,9 +15,10 @@ from torch import Tensor
 
 from anyjepa.data.fmri_config import FmriConfig, FmriReport
 from anyjepa.data.fmri_look import Scan, find_scans, frame_ratio, load_scan, look
+from anyjepa.data.roi_files import Series
 from anyjepa.data.roi_scaling import RoiScaling, take_clip
-from anyjepa.data.subjects import SubjectTable, read_subjects, subject_of
-from anyjepa.errors import DataError
+from anyjepa.data.subjects import SubjectTable, is_number, read_subjects, subject_of
+from anyjepa.errors import DataError, nearest
 from anyjepa.randomness import uniform
 
 __all__ = ["FmriConfig", "FmriReport", "FmriSource"]
@@ -61,17 +63,58 @@ class FmriSource:
             path: a file of series (``.npz`` with one array (T, R) per scan, ``.npy``, ``.csv``, ``.tsv``, ``.1D``, ``.txt``), a
                 folder of such files at any nesting, a 4-D NIfTI image or a folder of them.
             config: how to read them.
-            table: .csv or .tsv with a line per subject; see :func:`~anyjepa.data.subjects.read_subjects`.
-            atlas: 3-D image of labels, for NIfTI images.
+            table: .csv or .tsv with a line per subject; see :func:`~anyjepa.data.subjects.read_subjects`. None: that of the
+                config.
+            atlas: 3-D image of labels, for NIfTI images. None: that of the config.
             progress: called with (scans read, scans in all).
 
         Raises:
             DataError: there are no scans, or some are broken or too short and the config refuses that.
         """
         config, place = config or FmriConfig(), Path(path).expanduser()
-        found = find_scans(place, None if atlas is None else Path(atlas))
-        lines = None if table is None else read_subjects(table, [name for name, _ in found])
-        seen = look(found, config, lines, None if atlas is None else Path(atlas), progress)
+        people = _file(table or config.table) or _beside(place)
+        labels = _file(atlas or config.atlas)
+        found = find_scans(place, labels, people)
+        lines = None if people is None else read_subjects(people, [name for name, _ in found])
+        return cls._of(found, config, lines, labels, progress)
+
+    @classmethod
+    def of(cls, scans: Iterable[Any], config: FmriConfig | None = None) -> FmriSource:
+        """Scans that are in memory: arrays (T, R), or (R, T) with ``roi_first``. They are named by their number.
+
+        Raises:
+            DataError: as for :meth:`open`.
+        """
+        config = config or FmriConfig()
+        found = []
+        for i, scan in enumerate(scans):
+            values = np.asarray(scan)
+            if values.ndim != 2 or values.dtype.kind not in "fiu":
+                raise DataError(
+                    f"scan {i} must be a table of numbers (frames, regions), got {values.dtype} of shape {values.shape}"
+                )
+            turned = values if config.roi_first else values.T
+            found.append((str(i), np.ascontiguousarray(turned, dtype=np.float32)))
+        if not found:
+            raise DataError("there are no scans")
+        return cls._of(found, config, None, None, None)
+
+    @classmethod
+    def _of(
+        cls,
+        found: Sequence[tuple[str, Series | Path | np.ndarray]],
+        config: FmriConfig,
+        lines: SubjectTable | None,
+        atlas: Path | None,
+        progress: Callable[[int, int], None] | None,
+    ) -> FmriSource:
+        if config.sites is not None:
+            there = [None] * len(found) if lines is None else lines.values("site")
+            rows = _at(there, config.sites)
+            found = [found[i] for i in rows]
+            lines = None if lines is None else replace(lines, lines=lines.lines[rows])
+        seen = look(found, config, lines, atlas, progress)
+        config = replace(config, frames=seen.clip)
         if lines is not None:
             lines = replace(lines, lines=lines.lines[seen.kept])
         report = FmriReport(
@@ -86,10 +129,15 @@ class FmriSource:
             short=seen.short,
             broken=tuple(seen.broken),
             unmatched=0 if lines is None else int((lines.lines < 0).sum()),
+            clip=(seen.clip, config.target_tr),
         )
-        opened = cls(seen.scans, config, report, seen.names, lines, None if atlas is None else Path(atlas))
+        opened = cls(seen.scans, config, report, seen.names, lines, atlas)
+        if config.limit is not None and config.limit < len(opened):
+            opened = opened.subset(np.arange(config.limit) * len(opened) // config.limit)
         known = {site for site in opened.sites if site is not None}
-        opened.report = replace(report, subjects=len(set(opened.subjects)), sites=len(known))
+        opened.report = replace(
+            report, scans=len(opened), subjects=len(set(opened.subjects)), sites=len(known)
+        )
         return opened
 
     def __len__(self) -> int:
@@ -106,6 +154,10 @@ class FmriSource:
     def frames(self, i: int) -> int:
         """Frames of scan ``i`` as stored."""
         return self._scans[i].frames
+
+    def ratio(self, i: int) -> float:
+        """Frames of scan ``i`` for each of a clip; 1 where its repetition time is unknown."""
+        return frame_ratio(self._scans[i].tr, self.config)
 
     @property
     def subjects(self) -> tuple[str, ...]:
@@ -149,10 +201,8 @@ class FmriSource:
             i: the scan.
             u: where the clip begins, from 0 (as early as can be) to 1 (as late); the middle unless told.
         """
-        scan = self._scans[i]
-        ratio = frame_ratio(scan.tr, self.config)
         scaled = self.config.scaling.apply(self.read(i))
-        values, valid = take_clip(scaled, ratio, self.config.frames, u, how=self.config.rate)
+        values, valid = take_clip(scaled, self.ratio(i), self.config.clip, u, how=self.config.rate)
         return torch.from_numpy(values), torch.from_numpy(valid)
 
     def batch(
@@ -202,7 +252,61 @@ class FmriSource:
         config = replace(self.config, scaling=scaling)
         return FmriSource(self._scans, config, self.report, self.roi_names, self.table, self._atlas)
 
+    def subset(self, indices: Sequence[int] | Int[np.ndarray, "n"]) -> FmriSource:
+        """Some of the scans, say those of the training subjects; the report stays that of all."""
+        rows = [int(i) for i in indices]
+        table = None if self.table is None else replace(self.table, lines=self.table.lines[rows])
+        scans = [self._scans[i] for i in rows]
+        return FmriSource(scans, self.config, self.report, self.roi_names, table, self._atlas)
+
+    def labels(self, column: str) -> tuple[np.ndarray, tuple[str, ...] | None]:
+        """A column of the table as a label for each scan: values (and None), or classes and their names; see
+        :func:`~anyjepa.data.subjects.is_number`.
+
+        Raises:
+            DataError: there is no such column, or a scan has no entry in it: see :meth:`known`.
+        """
+        table = self._known()
+        values = table.values(column)
+        if missing := sum(v is None for v in values):
+            raise DataError(
+                f"{missing} of {len(values)} scans have no '{column}' in {table.path}: leave them out, or fill the column in"
+            )
+        if is_number(values):
+            return table.numbers(column), None
+        return table.classes(column)
+
+    def known(self, column: str) -> Int[np.ndarray, "n"]:
+        """The scans with an entry in a column of the table; raises DataError when there is none."""
+        table = self._known()
+        rows = np.flatnonzero([value is not None for value in table.values(column)])
+        if not len(rows):
+            raise DataError(f"no scan has an entry in the column '{column}' of {table.path}")
+        return rows
+
     def _known(self) -> SubjectTable:
         if self.table is None:
-            raise DataError("labels need the table of the subjects: open the scans with table=FILE")
+            raise DataError(
+                "labels need the table of the subjects: open the scans with table=FILE (--fmri.table FILE, --read table=FILE)"
+            )
         return self.table
+
+
+def _file(path: str | Path | None) -> Path | None:
+    return None if path is None else Path(path).expanduser()
+
+
+def _beside(place: Path) -> Path | None:
+    """The table of a BIDS data set: in the folder of the scans, or beside their file."""
+    table = (place if place.is_dir() else place.parent) / "participants.tsv"
+    return table if table.is_file() else None
+
+
+def _at(sites: Sequence[str | None], wanted: Sequence[str]) -> list[int]:
+    known = sorted({site for site in sites if site is not None})
+    if not known:
+        raise DataError("the site of no scan is known: give a table with a column 'site'")
+    for site in wanted:
+        if site not in known:
+            raise DataError(f"no scan is from site '{site}': {nearest(site, known)}")
+    return [i for i, site in enumerate(sites) if site in wanted]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
-from anyjepa.data.fmri_config import FmriConfig
+from anyjepa.data.broken import Broken
+from anyjepa.data.fmri_config import LONGEST, FmriConfig
 from anyjepa.data.nifti import ENDINGS as IMAGE_ENDINGS
 from anyjepa.data.nifti import find_images, read_image
 from anyjepa.data.roi_files import ENDINGS, Read, Series, find_series, read_series
@@ -24,7 +25,7 @@ class Scan:
     """Where a scan lies, and what was seen of it when the source was opened."""
 
     name: str
-    where: Series | Path
+    where: Series | Path | np.ndarray
     frames: int
     tr: float | None
     short: bool
@@ -36,15 +37,16 @@ class Seen:
 
     scans: list[Scan] = field(default_factory=list)
     kept: list[int] = field(default_factory=list)
-    broken: list[str] = field(default_factory=list)
+    broken: list[Broken] = field(default_factory=list)
     names: tuple[str, ...] | None = None
     rois: int = 0
+    clip: int = 0
     flat: int = 0
     missing: int = 0
     short: int = 0
 
 
-def find_scans(place: Path, atlas: Path | None) -> list[tuple[str, Series | Path]]:
+def find_scans(place: Path, atlas: Path | None, table: Path | None = None) -> list[tuple[str, Series | Path]]:
     """Name and place of every scan behind a path; raises DataError when there is none."""
     if not place.exists():
         raise DataError(f"{place} does not exist; expected a file or folder of region series or NIfTI images")
@@ -55,11 +57,12 @@ def find_scans(place: Path, atlas: Path | None) -> list[tuple[str, Series | Path
         images = [place]
     if images and atlas is None:
         raise DataError(
-            f"{images[0]} is a brain image: give the atlas whose regions are to be averaged (atlas=FILE)"
+            f"{images[0]} is a brain image: give the atlas whose regions are to be averaged (atlas=FILE, --fmri.atlas FILE)"
         )
     if images:
         return [(_stem(f), f) for f in images]
-    series = find_series(place)
+    # The table of the people may lie among the series, and look like one.
+    series = [s for s in find_series(place) if table is None or s.path.resolve() != table.resolve()]
     if not series:
         raise DataError(
             f"{place} holds no scans: expected region series ({', '.join(ENDINGS)}) or NIfTI images ({', '.join(IMAGE_ENDINGS)})"
@@ -68,7 +71,7 @@ def find_scans(place: Path, atlas: Path | None) -> list[tuple[str, Series | Path
 
 
 def look(
-    found: list[tuple[str, Series | Path]],
+    found: Sequence[tuple[str, Series | Path | np.ndarray]],
     config: FmriConfig,
     table: SubjectTable | None,
     atlas: Path | None,
@@ -94,19 +97,26 @@ def look(
             progress(i + 1, len(found))
     counts = Counter(s[0] for s in shapes if not isinstance(s, str))
     seen = Seen(rois=config.rois or (counts.most_common(1)[0][0] if counts else 0))
-    lengths = []
-    for i, ((name, where), shape) in enumerate(zip(found, shapes, strict=True)):
+    lengths: list[int] = []
+    whole: list[tuple[int, int, int]] = []
+    for i, ((name, _), shape) in enumerate(zip(found, shapes, strict=True)):
         if isinstance(shape, str) or shape[0] != seen.rois or shape[1] == 0:
-            seen.broken.append(shape if isinstance(shape, str) else _wrong(name, shape, seen.rois))
+            seen.broken.append(
+                Broken(name, shape if isinstance(shape, str) else _wrong(name, shape, seen.rois))
+            )
             continue
         have = clip_frames(shape[1], frame_ratio(facts[i][2], config), config.rate)
-        short = have < config.frames
+        whole.append((i, shape[1], have))
         lengths.append(have)
+    seen.clip = config.frames or _common(lengths)
+    for i, frames, have in whole:
+        name, where = found[i]
+        short = have < seen.clip
         seen.short += short
         if short and config.short == "drop":
             continue
         seen.flat, seen.missing = seen.flat + facts[i][0], seen.missing + facts[i][1]
-        seen.scans.append(Scan(name, where, shape[1], facts[i][2], short))
+        seen.scans.append(Scan(name, where, frames, facts[i][2], short))
         seen.kept.append(i)
     seen.names = next((n for n, _ in names.most_common() if len(n) == seen.rois), None)
     _judge(seen, len(found), config, lengths)
@@ -115,17 +125,26 @@ def look(
 
 def _judge(seen: Seen, total: int, config: FmriConfig, lengths: list[int]) -> None:
     """Raise what the config refuses."""
-    if seen.broken and config.broken == "refuse":
+    if len(seen.broken) > config.max_broken * total:
         raise DataError(
-            f"{len(seen.broken)} of {total} scans cannot be used; the first: {seen.broken[0]} (broken=drop leaves them out)"
+            f"{len(seen.broken)} of {total} scans cannot be used, more than max_broken={config.max_broken:.0%}; the first: "
+            f"{seen.broken[0].reason}"
         )
     if seen.short and config.short == "refuse":
         raise DataError(
-            f"{seen.short} of {total} scans are shorter than a clip of {config.frames} frames at {config.target_tr:g} s: use "
+            f"{seen.short} of {total} scans are shorter than a clip of {seen.clip} frames at {config.target_tr:g} s: use "
             f"frames={min(lengths)} or less, short=drop to leave them out, or short=pad"
         )
     if not seen.scans:
-        raise DataError(f"none of {total} scans can be used" + (f": {seen.broken[0]}" if seen.broken else ""))
+        raise DataError(
+            f"none of {total} scans can be used" + (f": {seen.broken[0].reason}" if seen.broken else "")
+        )
+
+
+def _common(lengths: list[int]) -> int:
+    """Frames of a clip that every scan has: at most LONGEST, in steps of 16 where there are so many."""
+    most = min([*lengths, LONGEST])
+    return max(1, most // 16 * 16 if most >= 16 else most)
 
 
 def _wrong(name: str, shape: tuple[int, int], rois: int) -> str:
@@ -156,8 +175,10 @@ def frame_ratio(tr: float | None, config: FmriConfig) -> float:
     return 1.0 if tr is None else config.target_tr / tr
 
 
-def load_scan(where: Series | Path, config: FmriConfig, atlas: Path | None) -> Read:
+def load_scan(where: Series | Path | np.ndarray, config: FmriConfig, atlas: Path | None) -> Read:
     """The values of one scan; raises DataError when it cannot be read."""
+    if isinstance(where, np.ndarray):
+        return Read(where)
     if isinstance(where, Series):
         return read_series(where, roi_first=config.roi_first)
     assert atlas is not None

@@ -26,23 +26,24 @@ class RoiScaling:
     ``robust-mean``: the same over the means of the scans, the official way; what is left is mostly a constant offset of each
     region of a scan. ``none``: as stored."""
     centre: tuple[float, ...] | None = None
-    """Median of each region, for the robust kinds."""
+    """Median of each region, for the robust kinds; None: yet to be taken from the training scans."""
     spread: tuple[float, ...] | None = None
     """Interquartile range of each region, for the robust kinds."""
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(ScalingKind):
             raise ConfigError(f"unknown scaling '{self.kind}': {nearest(self.kind, get_args(ScalingKind))}")
-        if self.kind.startswith("robust") and (self.centre is None or self.spread is None):
-            raise ConfigError(
-                f"scaling '{self.kind}' needs the statistics of the training scans: use fit_scaling"
-            )
+
+    @property
+    def fitted(self) -> bool:
+        """Whether it knows all it needs."""
+        return not self.kind.startswith("robust") or (self.centre is not None and self.spread is not None)
 
     def apply(self, scan: Float[np.ndarray, "R T"]) -> Float[np.ndarray, "R T"]:
         """The scaled scan; regions that do not vary are 0 under ``zscore``, and so is every missing value.
 
         Raises:
-            DataError: the statistics are those of another number of regions.
+            DataError: the statistics are missing, or those of another number of regions.
         """
         x = scan.astype(np.float64)
         if self.kind == "zscore":
@@ -51,6 +52,10 @@ class RoiScaling:
             largest = np.nanmax(np.abs(x), keepdims=True, initial=0)
             x = _over(x - _mean(x, None), _deviation(x, None), largest)
         elif self.kind != "none":
+            if not self.fitted:
+                raise DataError(
+                    f"scaling '{self.kind}' needs the statistics of the training scans: use fit_scaling"
+                )
             if len(self.centre or ()) != len(x):
                 raise DataError(
                     f"the scaling is that of {len(self.centre or ())} regions, the scan has {len(x)}"

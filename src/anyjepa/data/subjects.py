@@ -25,6 +25,9 @@ NAMES: dict[str, tuple[str, ...]] = {
 }
 """Columns that are looked for, best first; letters and digits alone count, in any case."""
 
+FEW = 10
+"""Whole numbers of at most so many kinds are classes: 1 and 2 of the sexes, but not ages in years."""
+
 
 @dataclass(frozen=True)
 class SubjectTable:
@@ -122,6 +125,16 @@ def read_subjects(path: str | Path, scans: Sequence[str]) -> SubjectTable:
             f"no scan is in {path}: scans are named like '{scans[0]}', the table like '{next(iter(keys))}'"
         )
     return SubjectTable(path, columns, lines)
+
+
+def is_number(cells: Sequence[str | None]) -> bool:
+    """Whether a column holds values rather than classes: fractions, or whole numbers of more than FEW kinds."""
+    known = [cell for cell in cells if cell is not None]
+    try:
+        values = {float(cell) for cell in known}
+    except ValueError:
+        return False
+    return len(values) > FEW or any(value != round(value) for value in values)
 
 
 def subject_of(scan: str) -> str:

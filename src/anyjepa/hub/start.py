@@ -61,6 +61,9 @@ def adopt(config: Any, method: str, loaded: Loaded) -> Any:
                 config = replace(config, **{name: getattr(theirs, name)})
             elif getattr(theirs, "positions", None) == "learned":
                 names.append(name)
+    # The weights know the regions by the coordinates they were trained with, whatever those of the new data would be.
+    if getattr(theirs, "gradients", None) is not None and hasattr(config, "gradients"):
+        config = replace(config, gradients=theirs.gradients)
     found, wrong = {}, []
     for name in names:
         if not (hasattr(config, name) and hasattr(theirs, name)):

@@ -73,7 +73,8 @@ class BrainJEPAConfig:
     """What places a region: its gradients, or the sin-cos of its number (the ablation 'origin'); None: gradients where they are
     given."""
     drop_path: float = 0.0
-    """Stochastic depth of the encoder (0: the 0.1 of the official settings never reaches the model)."""
+    """Stochastic depth of the context encoder, never of the targets (0: the 0.1 of the official settings never reaches the
+    model)."""
     init: Literal["normal", "xavier"] = "normal"
     """First weights of linear layers: truncated normal of 0.02 (code) or Xavier uniform (text)."""
     depth_rescale: bool = False

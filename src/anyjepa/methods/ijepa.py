@@ -141,6 +141,15 @@ class IJEPA(Method):
             self.initialise(c)
         self.target = TargetRule(self.context_encoder, c.target)
         self.step = 0
+        self.train()
+
+    def train(self, mode: bool = True) -> IJEPA:
+        """Training mode. The copy that makes the targets drops nothing: stochastic depth would ask for another target at every
+        look. (The official code leaves its copy in training mode, at a drop rate of 0.)"""
+        super().train(mode)
+        if self.target.copy is not None:
+            self.target.copy.eval()
+        return self
 
     def build(self, c: Any) -> tuple[Encoder, Predictor]:
         """Encoder and predictor of a fitted config."""

@@ -51,7 +51,7 @@ class ViTConfig:
     registers: int = 0
     """Learned extra tokens (none in I-JEPA)."""
     drop_path: float = 0.0
-    """Stochastic depth of the encoder (0 in I-JEPA)."""
+    """Stochastic depth of the encoder (0 in I-JEPA), but not of a copy that makes targets."""
     patch_std: float | None = None
     """Standard deviation of the initial patch projection. The official 0.02 fits 16x16 colour patches: with fewer values per
     patch the image drowns in the positions. None: 0.02 * sqrt(768 / values), the

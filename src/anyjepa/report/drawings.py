@@ -10,6 +10,7 @@ from anyjepa.contract import Method
 from anyjepa.report.ecg import ecg_error_section, strip_section
 from anyjepa.report.error_map import error_section
 from anyjepa.report.heads import electrode_errors, hidden_section, strips
+from anyjepa.report.fmri import error_figures, gradient_figures, mask_figures
 from anyjepa.report.masks import mask_section
 from anyjepa.report.patches import patch_section
 from anyjepa.report.samples import Samples
@@ -47,6 +48,11 @@ DRAWINGS: dict[str, tuple[Drawing, ...]] = {
         Drawing("Electrodes", "Which electrodes are hidden", "figures", hidden_section),
         Drawing("Signals", "What is hidden of the signals", "figures", strips),
         Drawing("Errors", "Where on the head predictions go wrong", "figures", electrode_errors),
+    ),
+    "fmri": (
+        Drawing("Masks", "What is hidden", "figures", mask_figures),
+        Drawing("Errors", "Which regions are hard to predict", "figures", error_figures),
+        Drawing("Gradients", "Where the regions lie", "figures", gradient_figures),
     ),
 }
 """By the name of the kind of data."""
