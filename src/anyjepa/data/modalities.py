@@ -7,9 +7,10 @@ from pathlib import Path
 
 from anyjepa.data.image_modality import Images
 from anyjepa.data.modality import Modality
+from anyjepa.data.tables_modality import Tables
 from anyjepa.errors import ConfigError, nearest
 
-MODALITIES: dict[str, Modality] = {one.name: one for one in (Images(),)}
+MODALITIES: dict[str, Modality] = {one.name: one for one in (Images(), Tables())}
 """By the name under which methods are registered for them."""
 
 

@@ -154,3 +154,8 @@ class Modality(ABC):
         """The features without any learning that a trained encoder is compared with: samples (B, C, ...) to vectors. Averages of
         the values, unless overridden by what the field uses."""
         return averages(shape)
+
+    def raw_of(self, method: Method) -> Callable[[Tensor], Float[Tensor, "B F"]]:
+        """:meth:`raw` for the samples of a method; overridden where their shape does not say what they hold, as with columns of
+        categories."""
+        return self.raw(method.input_shape())

@@ -78,7 +78,7 @@ def read(
         readers: dict[str, Reader] = {}
         for i, ((kind, seed), method) in enumerate(methods.items()):
             readers[str(i)] = (
-                subject.modality.raw(subject.method.input_shape())
+                subject.modality.raw_of(subject.method)
                 if method is None
                 else encoder_reader(
                     method,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from anyjepa.contract import Method
+from anyjepa.report.columns import column_errors_section, column_masks_section, column_spread_section
 from anyjepa.report.error_map import error_section
 from anyjepa.report.masks import mask_section
 from anyjepa.report.patches import patch_section
@@ -36,6 +37,11 @@ DRAWINGS: dict[str, tuple[Drawing, ...]] = {
         Drawing("Masks", "What is hidden", "masks", mask_section),
         Drawing("Errors", "Where predictions go wrong", "errors", error_section),
         Drawing("Features", "What the features show", "features", patch_section),
+    ),
+    "tables": (
+        Drawing("Masks", "What is hidden", "figures", column_masks_section),
+        Drawing("Errors", "Which columns are told by the others", "figures", column_errors_section),
+        Drawing("Features", "Where representations differ", "figures", column_spread_section),
     ),
 }
 """By the name of the kind of data."""
