@@ -176,7 +176,8 @@ def test_start_from_trained_weights(field, kind, tmp_path):
     )
     before, after = anyjepa.load(field[1]), anyjepa.load(tmp_path / "on")
     x = torch.randn(2, *before.input_shape())
-    torch.testing.assert_close(before.encode(x).pooled, after.encode(x).pooled, rtol=1e-4, atol=1e-4)
+    # The moving average still moves, by 0.4 % of the way.
+    torch.testing.assert_close(before.encode(x).pooled, after.encode(x).pooled, rtol=1e-3, atol=2e-3)
 
 
 def test_estimator(field, kind):
