@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 
 @dataclass(frozen=True)
@@ -148,3 +149,12 @@ FIELDS = {
         {"label_column": "label"},
     ),
 }
+
+
+def words(group: str, values: dict[str, Any]) -> list[str]:
+    """Options of the command line."""
+    return [
+        word
+        for key, value in values.items()
+        for word in (f"--{group}.{key}", yaml.safe_dump(value, default_flow_style=True).splitlines()[0])
+    ]

@@ -1,8 +1,9 @@
 """The documentation is true: its commands and its Python are run, in order, page by page.
 
 A page starts in an empty directory with small pictures (``photos/``, ``labelled/``, ``held-out/``, ``train.parquet``,
-``test.parquet``, ``images.npy``, ``images.npz``, ``photos.csv``, ``photos.zip``, ``shards/``). Every ``anyjepa pretrain``
-gets the options TINY and TINY_METHOD on top. A block after a comment ``<!-- not run: reason -->`` is only parsed.
+``test.parquet``, ``images.npy``, ``images.npz``, ``photos.csv``, ``photos.zip``, ``shards/``) and, where a page names their
+method, little data sets of other kinds (see tests/fields.py). Every ``anyjepa pretrain`` gets the options TINY and TINY_METHOD
+on top. A block after a comment ``<!-- not run: reason -->`` is only parsed.
 """
 
 import ast
@@ -27,6 +28,7 @@ from anyjepa import cli, registry
 from anyjepa.options import parse_pretrain, split_method
 from anyjepa.verbs.parser import build_parser
 from anyjepa.verbs.pretrain import groups
+from fields import FIELDS, words
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -41,8 +43,13 @@ TINY = shlex.split(
 TINY_METHOD = {
     "ijepa": shlex.split("--model.predictor_width 8 --model.predictor_depth 2"),
     "lejepa": shlex.split("--model.hidden 16"),
+    **{
+        field.method: [*words("model", field.model), *words(kind, field.options)]
+        for kind, field in FIELDS.items()
+        if kind != "images"
+    },
 }
-"""The same for the fields of one method alone."""
+"""The same for the fields of one method alone, and for the kind of data it is for."""
 OTHERS = {"make", "pip", "git", "cd", "kill", "tensorboard"}
 """First words of commands that are not ours; make's targets are looked up."""
 
@@ -108,6 +115,12 @@ def workplace(tmp_path, monkeypatch):
     return tmp_path
 
 
+def add_field(kind: str, folder: Path) -> None:
+    """Write the little data set of another kind of data, unless it is there."""
+    if kind != "images" and not (folder / kind).exists():
+        FIELDS[kind].write(folder)
+
+
 def run(words: list[str]) -> None:
     """Run one ``anyjepa`` command in this process; ``> FILE`` at its end is obeyed."""
     target = None
@@ -147,6 +160,9 @@ def check_other(words: list[str]) -> None:
 def test_a_page_does_what_it_says(page, workplace, monkeypatch):
     module = ModuleType("page")
     monkeypatch.setitem(sys.modules, "page", module)
+    for kind, field in FIELDS.items():
+        if f"pretrain {field.method} " in page.read_text():
+            add_field(kind, workplace)
     for block in blocks(page):
         if block.language == "python":
             source = "\n" * (block.line - 1) + block.code  # errors name the line of the page

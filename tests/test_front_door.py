@@ -7,24 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import yaml
 
 import anyjepa
 from anyjepa.cli import main
 from anyjepa.data.modalities import MODALITIES
 from anyjepa.embedding import Embedder
 from anyjepa.training import RunConfig
-from fields import FIELDS
+from fields import FIELDS, words
 
 pytestmark = pytest.mark.parametrize("kind", MODALITIES)
-
-
-def words(group, values):
-    return [
-        w
-        for k, v in values.items()
-        for w in (f"--{group}.{k}", yaml.safe_dump(v, default_flow_style=True).splitlines()[0])
-    ]
 
 
 def pairs(values):

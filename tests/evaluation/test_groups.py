@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 
-from anyjepa.data import Source
+from anyjepa import create
+from anyjepa.data import ImageDataset, Source
+from anyjepa.data.given import as_source
 from anyjepa.errors import DataError
 from anyjepa.evaluation.features import Features
 from anyjepa.evaluation.labelled import join
+from anyjepa.evaluation.online import OnlineProbe
 from anyjepa.evaluation.splits import group_folds
 
 
@@ -66,3 +69,19 @@ def test_people_on_both_sides_are_refused_by_name():
         join(features(train), train, features(test), test)
     apart = people(6, 2, first=6)
     assert join(features(train), train, features(apart), apart).train_size == 12
+
+
+def test_the_online_probe_recognises_nobody():
+    draws = np.random.default_rng(0)
+    faces = draws.integers(0, 200, (20, 8, 8), dtype=np.uint8)
+    # Four nearly equal pictures of each person, whose class is in nothing but the person.
+    pixels = np.repeat(faces, 4, axis=0) + draws.integers(0, 9, (80, 8, 8), dtype=np.uint8)
+    source = as_source(pixels)
+    source.labels = np.repeat(draws.permutation(20) % 2, 4)
+    dataset = ImageDataset(source, size=8)
+    method = create(
+        "ijepa", image_size=(8, 8), channels=1, patch_size=2, size="nano", dim=16, depth=1, heads=2
+    )
+    assert OnlineProbe(dataset, 80)(method)["probe_knn"] > 0.75
+    source.groups = np.repeat(np.arange(20), 4)
+    assert OnlineProbe(dataset, 80)(method)["probe_knn"] < 0.65

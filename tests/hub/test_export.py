@@ -237,7 +237,7 @@ def test_the_card_says_what_it_is(tmp_path: Path, runs: dict[str, Path]) -> None
     front = yaml.safe_load(text.split("---\n")[1])
     assert front["license"] == "apache-2.0" and front["library_name"] == "transformers"
     assert front["datasets"] == ["pictures.npy"] and "ijepa" in front["tags"]
-    for expected in ("2301.08243", "too early to say", "| pretrained | 40 | 60.0 | 62.5 |", "3 steps of 8 images",
+    for expected in ("2301.08243", "too early to say", "| pretrained | 40 | 60.0 | 62.5 |", "3 steps of 8 samples",
                      'AutoModel.from_pretrained("my-model")', "3 x 24 x 32", "[0.5, 0.4, 0.3]"):  # fmt: skip
         assert expected in text
     # The licence goes on with the weights; where the run lies on this disk does not.

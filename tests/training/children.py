@@ -60,7 +60,7 @@ def lines(run: Path) -> int:
 def losses(run: Path) -> list[tuple]:
     """All that must not depend on interruptions: everything but times."""
     return [
-        tuple(v for k, v in row.items() if k not in ("seconds", "images_per_second")) for row in rows(run)
+        tuple(v for k, v in row.items() if k not in ("seconds", "samples_per_second")) for row in rows(run)
     ]
 
 

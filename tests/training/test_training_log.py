@@ -122,7 +122,7 @@ def test_plain_progress_is_a_line_now_and_then(monkeypatch):
     shown.close()
     lines = out.getvalue().splitlines()
     assert 20 <= len(lines) <= 22
-    assert lines[0] == "step 101/300 (33%)  loss 0.5000  64 images/s  time left 3:19"
+    assert lines[0] == "step 101/300 (33%)  loss 0.5000  64 samples/s  time left 3:19"
     assert lines[-1].startswith("step 300/300 (100%)") and lines[-1].endswith("time left 0:00")
 
 

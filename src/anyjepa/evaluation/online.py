@@ -10,7 +10,7 @@ from anyjepa.data import Dataset
 from anyjepa.errors import DataError
 from anyjepa.evaluation.features import encoder_reader, extract
 from anyjepa.evaluation.knn import knn_accuracy
-from anyjepa.evaluation.splits import balanced, folds
+from anyjepa.evaluation.splits import balanced, folds, group_folds
 
 HELD_OUT = 5
 """One in so many labelled samples is for the score."""
@@ -57,7 +57,11 @@ class OnlineProbe:
             method.train(training)
         assert features.labels is not None
         values, labels = features.values[""], features.labels
-        held = folds(labels, HELD_OUT, seed=0) == 0
+        groups = self._dataset.source.groups
+        fold = folds(labels, HELD_OUT, seed=0)
+        if groups is not None:
+            fold = group_folds(labels, groups[features.index], HELD_OUT, seed=0)
+        held = fold == 0
         mean, scale = values[~held].mean(0), values[~held].std(0) + 1e-6
         standard = (values - mean) / scale
         linear = RidgeClassifier(alpha=RIDGE * int((~held).sum())).fit(standard[~held], labels[~held])

@@ -113,7 +113,7 @@ NAMED: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         ("gradient_norm",),
     ),
     ("Learning rate", "As scheduled: warm-up, then decay.", ("lr",)),
-    ("Speed", "Images per second.", ("images_per_second",)),
+    ("Speed", "Samples per second.", ("samples_per_second",)),
 )
 
 

@@ -17,7 +17,7 @@ SECONDS_BETWEEN_LINES = 10.0
 class Progress(Protocol):
     """Shows the step, the loss, the throughput and the time left."""
 
-    def update(self, step: int, loss: float, images_per_second: float) -> None:
+    def update(self, step: int, loss: float, samples_per_second: float) -> None:
         """``step`` steps are done; the last known loss and throughput."""
 
     def close(self) -> None:
@@ -38,7 +38,7 @@ class Bar:
             TextColumn("step"),
             MofNCompleteColumn(),
             BarColumn(),
-            TextColumn("loss {task.fields[loss]:.4f}  {task.fields[rate]:.0f} images/s  time left"),
+            TextColumn("loss {task.fields[loss]:.4f}  {task.fields[rate]:.0f} samples/s  time left"),
             TimeRemainingColumn(),
             console=Console(file=stream),
             refresh_per_second=4,
@@ -46,8 +46,8 @@ class Bar:
         self._task = self._bar.add_task("training", total=total, completed=start, loss=float("nan"), rate=0.0)
         self._bar.start()
 
-    def update(self, step: int, loss: float, images_per_second: float) -> None:
-        self._bar.update(self._task, completed=step, loss=loss, rate=images_per_second)
+    def update(self, step: int, loss: float, samples_per_second: float) -> None:
+        self._bar.update(self._task, completed=step, loss=loss, rate=samples_per_second)
 
     def close(self) -> None:
         self._bar.stop()
@@ -61,7 +61,7 @@ class PlainLines:
         self._begin = time.monotonic()
         self._last = float("-inf")
 
-    def update(self, step: int, loss: float, images_per_second: float) -> None:
+    def update(self, step: int, loss: float, samples_per_second: float) -> None:
         now = time.monotonic()
         if now - self._last < SECONDS_BETWEEN_LINES and step < self._total:
             return
@@ -69,7 +69,7 @@ class PlainLines:
         left = (now - self._begin) / max(1, step - self._start) * (self._total - step)
         print(
             f"step {step}/{self._total} ({100 * step // self._total}%)  loss {loss:.4f}  "
-            f"{images_per_second:.0f} images/s  time left {duration(left)}",
+            f"{samples_per_second:.0f} samples/s  time left {duration(left)}",
             file=self._stream,
             flush=True,
         )

@@ -189,7 +189,7 @@ class Recorder(Callback):
             **scores,
             "lr": trainer.optimizers[0].param_groups[0]["lr"],
             "weight_decay": decaying,
-            "images_per_second": self._rate,
+            "samples_per_second": self._rate,
             "seconds": self._seconds + now - self._begin,
         }
         # The time of the probe is not the training's.
