@@ -33,7 +33,7 @@ class Tables(Modality):
     config = TablesConfig
     opens = f"a table ({', '.join(ENDINGS)}) or a folder of them with the same columns"
     axes = "1, columns"
-    unlearned = "numbers as they are scaled, 0 where missing, a mark for columns where they are missing, a feature for each category"
+    unlearned = "numbers as they are scaled, 0 where missing, a mark where they are missing, a feature for each category"
 
     def open(
         self,
