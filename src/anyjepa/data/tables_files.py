@@ -64,6 +64,26 @@ class MemoryTable(Table):
             yield {name: _flat(self._columns[name].slice(start, BLOCK)) for name in names}
 
 
+class RenamedTable(Table):
+    """A table with other names for its columns, in their order."""
+
+    def __init__(self, table: Table, names: Sequence[str]) -> None:
+        self.table, self.name, self.names = table, table.name, tuple(names)
+        self._theirs = dict(zip(names, table.names, strict=True))
+
+    @property
+    def broken(self) -> list[Broken]:  # type: ignore[override]
+        """Those of the table."""
+        return self.table.broken
+
+    def blocks(self, names: Sequence[str]) -> Iterator[dict[str, pa.Array]]:
+        for block in self.table.blocks([self._theirs[name] for name in names]):
+            yield {name: block[self._theirs[name]] for name in names}
+
+    def identity(self, i: int) -> str:
+        return self.table.identity(i)
+
+
 class FileTable(Table):
     """One or more files of one kind with the same columns; rows are counted on from file to file."""
 
