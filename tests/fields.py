@@ -103,6 +103,22 @@ def fmri(folder: Path) -> Path:
     return place / "scans.npz"
 
 
+def tables(folder: Path) -> Path:
+    """A .csv with numbers, categories, missing values, a label and a group."""
+    draws = np.random.default_rng(0)
+    lines = ["age,income,town,member,empty,label,household"]
+    for i in range(48):
+        old = i % 2
+        town = "" if i % 7 == 0 else ("Rome", "Oslo", "Bonn")[draws.integers(3)]
+        income = "?" if i % 5 == 0 else f"{20 + 30 * old + draws.normal():.3f}"
+        age, member = f"{30 + 30 * old + draws.normal():.2f}", bool(draws.integers(2))
+        lines.append(f"{age},{income},{town},{member},,{('young', 'old')[old]},h{i // 4}")
+    (folder / "tables").mkdir(parents=True)
+    path = folder / "tables" / "people.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
 FIELDS = {
     "images": Field("ijepa", images, dict(size="nano", **_SMALL, patch_size=4)),
     "ecg": Field(
@@ -124,6 +140,13 @@ FIELDS = {
         dict(size="nano", **_SMALL, patch_size=4),
         {"frames": 24},
         {"table": "people.csv", "label_column": "sex"},
+    ),
+    "tables": Field(
+        "tjepa",
+        tables,
+        dict(size="nano", **_SMALL, hidden=16, predictor_hidden=16),
+        {"group_column": "household"},
+        {"label_column": "label"},
     ),
 }
 

@@ -38,6 +38,7 @@ LAYERS = (
     "evaluation",
     "pretraining",
     "embedding",
+    "tabular",
     "report",
     "verbs",
     "cli",

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from anyjepa.contract import Method
 from anyjepa.data.base import Source
 from anyjepa.data.ecg import KINDS, PUBLISHED_SECONDS, EcgConfig, EcgRecords, open_ecg
 from anyjepa.data.ecg_dataset import EcgDataset
@@ -128,7 +129,7 @@ class Ecg(Modality):
     def seen(self, config: EcgConfig) -> Any:
         return replace(config, limit=None, cache=0, max_broken=0.0, most_of_one=None, on_broken="skip")
 
-    def raw(self, shape: tuple[int, ...]) -> Callable[[Tensor], Float[Tensor, "B F"]]:
+    def raw(self, method: Method) -> Callable[[Tensor], Float[Tensor, "B F"]]:
         return spectrum_and_rhythm
 
 

@@ -133,7 +133,7 @@ class Fmri(Modality):
         local = ("table", "atlas", "gradients_from", "label_column", "sites", "limit")
         return {name: value for name, value in to_dict(config).items() if name not in local}
 
-    def raw(self, shape: tuple[int, ...]) -> Callable[[Tensor], Float[Tensor, "B F"]]:
+    def raw(self, method: Method) -> Callable[[Tensor], Float[Tensor, "B F"]]:
         return clip_connectivity
 
 

@@ -10,9 +10,10 @@ from anyjepa.data.eeg_modality import EEG
 from anyjepa.data.fmri_modality import Fmri
 from anyjepa.data.image_modality import Images
 from anyjepa.data.modality import Modality
+from anyjepa.data.tables_modality import Tables
 from anyjepa.errors import ConfigError, nearest
 
-MODALITIES: dict[str, Modality] = {one.name: one for one in (Images(), Ecg(), EEG(), Fmri())}
+MODALITIES: dict[str, Modality] = {one.name: one for one in (Images(), Ecg(), EEG(), Fmri(), Tables())}
 """By the name under which methods are registered for them."""
 
 

@@ -150,7 +150,7 @@ class Modality(ABC):
         """What of a config goes into an export, as plain values: no paths, nothing of persons. All, unless overridden."""
         return to_dict(config)
 
-    def raw(self, shape: tuple[int, ...]) -> Callable[[Tensor], Float[Tensor, "B F"]]:
-        """The features without any learning that a trained encoder is compared with: samples (B, C, ...) to vectors. Averages of
-        the values, unless overridden by what the field uses."""
-        return averages(shape)
+    def raw(self, method: Method) -> Callable[[Tensor], Float[Tensor, "B F"]]:
+        """The features without any learning that a trained encoder is compared with: its samples (B, C, ...) to vectors. Averages
+        of the values, unless overridden by what the field uses."""
+        return averages(method.input_shape())

@@ -83,7 +83,7 @@ def read(
         readers: dict[str, Reader] = {}
         for i, ((kind, seed), method) in enumerate(methods.items()):
             readers[str(i)] = (
-                subject.modality.raw(sets[0].shape)
+                subject.modality.raw(subject.modality.adapt(subject.method, sets[0].source))
                 if method is None
                 else encoder_reader(
                     method,

@@ -127,7 +127,7 @@ def probe_sets(
         options: dict[str, Any] = dict(encoder=encoder, pooling=pooling, layers=layers, device=device)
         readers: dict[str, Reader] = {"pretrained": encoder_reader(subject.method, **options)}
         readers |= {f"untrained {s}": encoder_reader(untrained(subject.method, s), **options) for s in seeds}
-        readers["raw"] = subject.modality.raw(subject.method.input_shape())
+        readers["raw"] = subject.modality.raw(subject.method)
         found = extract(
             readers,
             dataset,

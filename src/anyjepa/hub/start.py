@@ -22,12 +22,16 @@ _ENCODER = (
     "mlp_ratio",
     "positions",
     "registers",
+    "cardinalities",
+    "type_embedding",
+    "index_embedding",
 )
 _WHOLE = (
     "size",
     "predictor_width",
     "predictor_depth",
     "predictor_heads",
+    "predictor_hidden",
     "hidden",
     "projection",
     "projector_norm",
@@ -89,7 +93,11 @@ def start(method: Method, loaded: Loaded) -> None:
                 own[name].copy_(tensor)
     # The target encoder last: a method with a single encoder starts from the better one.
     for role in ("context", "target"):
-        encoder_of(method, role).load_state_dict(encoder_of(loaded.method, role).state_dict())
+        mine, theirs = method.encoder_module(role), loaded.method.encoder_module(role)
+        if mine is None or type(mine) is not type(theirs):
+            mine, theirs = encoder_of(method, role), encoder_of(loaded.method, role)
+        assert theirs is not None
+        mine.load_state_dict(theirs.state_dict())
 
 
 def _complete(method: str, loaded: Loaded) -> bool:

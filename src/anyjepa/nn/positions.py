@@ -19,23 +19,26 @@ def _coordinates(grid: Sequence[int]) -> list[np.ndarray]:
     return [axis.reshape(-1) for axis in np.meshgrid(*[np.arange(n) for n in grid], indexing="ij")]
 
 
-def sincos_table(grid: Sequence[int], dim: int, interleaved: bool = False) -> Float[Tensor, "N D"]:
+def sincos_table(
+    grid: Sequence[int], dim: int, interleaved: bool = False, base: float = 10000.0
+) -> Float[Tensor, "N D"]:
     """Fixed sin-cos table of a grid.
 
     Each axis gets an equal, even share c of the channels: c/2 sines, then c/2 cosines, of the integer position times
-    10000^(-i/(c/2)). Images put the column (x) before the row (y), as I-JEPA does (arXiv 2301.08243, official code); grids
+    base^(-i/(c/2)). Images put the column (x) before the row (y), as I-JEPA does (arXiv 2301.08243, official code); grids
     of one or three axes keep the order of the grid, as V-JEPA does (time, row, column).
 
     Args:
         grid: tokens along each axis.
         dim: channels D; the shares are cut to it when it does not divide.
         interleaved: sine and cosine of a frequency side by side (arXiv 1706.03762) instead of all sines before all cosines.
+        base: the longest wavelength is 2 pi times so many positions.
     """
     axes = _coordinates(grid)
     if len(axes) == 2:
         axes.reverse()
     half = math.ceil(dim / (2 * len(axes)))
-    frequencies = 10000.0 ** (-np.arange(half) / half)
+    frequencies = base ** (-np.arange(half) / half)
     angles = [axis[:, None] * frequencies[None, :] for axis in axes]
     if interleaved:
         shares = [np.stack([np.sin(a), np.cos(a)], axis=2).reshape(len(a), -1) for a in angles]

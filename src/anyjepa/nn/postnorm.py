@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
@@ -13,12 +16,23 @@ class PostNormEncoder(nn.Module):
     Args:
         dim, depth, heads, hidden: width, number of layers, attention heads, width inside the feed-forward networks.
         dropout: rate in training.
+        activation: ``"relu"`` or ``"gelu"``.
     """
 
-    def __init__(self, dim: int, depth: int, heads: int, hidden: int, dropout: float = 0.1) -> None:
+    def __init__(
+        self,
+        dim: int,
+        depth: int,
+        heads: int,
+        hidden: int,
+        dropout: float = 0.1,
+        *,
+        activation: Literal["relu", "gelu"] = "relu",
+    ) -> None:
         super().__init__()
         self.layers = nn.ModuleList(
-            nn.TransformerEncoderLayer(dim, heads, hidden, dropout, batch_first=True) for _ in range(depth)
+            nn.TransformerEncoderLayer(dim, heads, hidden, dropout, getattr(F, activation), batch_first=True)
+            for _ in range(depth)
         )
         self.norm = nn.LayerNorm(dim)
 

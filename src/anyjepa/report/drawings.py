@@ -8,6 +8,7 @@ from typing import Any
 
 from anyjepa.contract import Method
 from anyjepa.report.ecg import ecg_error_section, strip_section
+from anyjepa.report.columns import column_errors_section, column_masks_section, column_spread_section
 from anyjepa.report.error_map import error_section
 from anyjepa.report.heads import electrode_errors, hidden_section, strips
 from anyjepa.report.fmri import error_figures, gradient_figures, mask_figures
@@ -53,6 +54,11 @@ DRAWINGS: dict[str, tuple[Drawing, ...]] = {
         Drawing("Masks", "What is hidden", "figures", mask_figures),
         Drawing("Errors", "Which regions are hard to predict", "figures", error_figures),
         Drawing("Gradients", "Where the regions lie", "figures", gradient_figures),
+    ),
+    "tables": (
+        Drawing("Masks", "What is hidden", "figures", column_masks_section),
+        Drawing("Errors", "Which columns are told by the others", "figures", column_errors_section),
+        Drawing("Features", "Where representations differ", "figures", column_spread_section),
     ),
 }
 """By the name of the kind of data."""

@@ -71,7 +71,7 @@ def neighbour_section(
     readers = {
         KINDS[0]: encoder_reader(method, device=device),
         KINDS[1]: encoder_reader(untrained(method, seed), device=device),
-        KINDS[2]: samples.modality.raw(method.input_shape()),
+        KINDS[2]: samples.modality.raw(method),
     }
     features = extract(readers, samples.dataset, indices=samples.pool, batch_size=64, progress=progress)
     method.to("cpu")
