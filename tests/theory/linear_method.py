@@ -192,7 +192,9 @@ def trained(
     def loader(start: int, rank: int, world: int) -> Any:
         return build_loader(data, seed=0, batch_size=len(data), steps=method.optim.steps, start_step=start)
 
-    settings = TrainConfig(batch_size=len(data), workers=0, accelerator="cpu", log_every=200, checkpoint_every=10**6)
+    settings = TrainConfig(
+        batch_size=len(data), workers=0, accelerator="cpu", log_every=200, checkpoint_every=10**6
+    )
     train(method, loader, settings, run)
     amplitudes = np.stack(method.amplitudes)
     descent = Descent(unit * np.arange(len(amplitudes)), amplitudes, *method.matrices())

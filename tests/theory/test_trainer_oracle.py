@@ -22,7 +22,9 @@ def measure(tmp_path, depth=2, rate=RATE, unit=None, cls=LinearJEPA, data=None, 
     unit = rate * MEAN if unit is None else unit
     steps = int(1.06 * exact.max() / unit)
     config = LinearConfig(D, depth, descent_optim(rate, steps), **fields)
-    found, times = trained(cls(config), data or Population(PAIRS), tmp_path / "run", unit, level(config, PAIRS))
+    found, times = trained(
+        cls(config), data or Population(PAIRS), tmp_path / "run", unit, level(config, PAIRS)
+    )
     return found, times / exact
 
 

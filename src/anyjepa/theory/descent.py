@@ -1,11 +1,12 @@
 """Gradient descent on whole matrices: what the equations of single features are the theory of.
 
-    dL/dV = R W^T,  dL/dW = V^T R,     R = V W Sxx - W Syx (JEPA) or V W Sxx - Syx (MAE)
+dL/dV = R W^T,  dL/dW = V^T R,     R = V W Sxx - W Syx (JEPA) or V W Sxx - Syx (MAE)
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float
@@ -142,7 +143,9 @@ def descend(
     generator = np.random.default_rng(0) if generator is None else generator
     pairs = data if isinstance(data, Pairs) else data.pairs()
     if batch is not None and isinstance(data, Pairs):
-        raise ConfigError("batch needs a family that gives samples, e.g. StaticViews, not second moments alone")
+        raise ConfigError(
+            "batch needs a family that gives samples, e.g. StaticViews, not second moments alone"
+        )
     sxx, syx, syy = pairs.matrices()
     features = pairs.features
     layers, predictor = aligned_start(objective, depth, len(features), start, generator)
@@ -168,7 +171,7 @@ def conserved(layers: Layers, predictor: Matrix) -> float:
     The differences of neighbouring layers, A^T A - B B^T for A after B, stay as they were: zero after an aligned start.
     """
     whole = [*layers, predictor]
-    gaps = [np.abs(a.T @ a - b @ b.T).max() for b, a in zip(whole, whole[1:], strict=False)]
+    gaps = [np.abs(a.T @ a - b @ b.T).max() for b, a in pairwise(whole)]
     return float(max(gaps) / max(np.abs(a.T @ a).max() for a in whole))
 
 

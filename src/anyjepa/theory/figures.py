@@ -47,9 +47,7 @@ def by_lam(name: str) -> Figure:
     """Equal regression coefficient, different covariances."""
     lam = np.array([0.5, 0.75, 1.0, 1.5, 2.0])
     labels = [f"lambda = {value:g}" for value in lam]
-    return _curves(
-        name, "equal rho: both learn in the order of the covariance", lam, np.full(5, 0.8), labels
-    )
+    return _curves(name, "equal rho: both learn in the order of the covariance", lam, np.full(5, 0.8), labels)
 
 
 def by_depth(name: str) -> Figure:
@@ -60,11 +58,15 @@ def by_depth(name: str) -> Figure:
         lines = []
         for start, most in ((0.01, 6), (0.001, 8)):
             depths, label = np.arange(1, most + 1), f"start {start:g}"
-            ratio = [_ratio(critical_time(objective, int(d), 1.0, [noisy, clean], start=start)) for d in depths]
+            ratio = [
+                _ratio(critical_time(objective, int(d), 1.0, [noisy, clean], start=start)) for d in depths
+            ]
             lines.append(Line(label, "theory", depths.astype(float), np.array(ratio)))
             if objective == "jepa":
                 first = [first_order_ratio(int(d), noisy, clean, start=start) for d in depths[1:]]
-                lines.append(Line(f"{label}, first order", "theory", depths[1:].astype(float), np.array(first)))
+                lines.append(
+                    Line(f"{label}, first order", "theory", depths[1:].astype(float), np.array(first))
+                )
         simulated = []
         for depth in range(1, 5):
             found, exact = _simulate(objective, Pairs.of(np.ones(2), [noisy, clean]), depth)[1:]

@@ -99,7 +99,7 @@ def learning_curve(
     low, high = (np.log(s / (1 - s)) for s in (start / top, 0.999))
     shares = 1 / (1 + np.exp(-np.linspace(low, high, points)))
     shares[0] = start / top
-    return _elapsed(objective, depth, np.float64(lam), np.float64(rho), start, shares * top), shares
+    return _elapsed(objective, depth, np.asarray(lam), np.asarray(rho), start, shares * top), shares
 
 
 def series_time(
@@ -119,7 +119,7 @@ def series_time(
 
 
 def first_order_ratio(depth: int, rho: float, other: float, *, start: float = 0.01) -> float:
-    """Critical time at ``rho`` over that at ``other``, for a JEPA, equal ``lam`` and depth >= 2, to first order in start^(1/depth).
+    """Critical time at ``rho`` over that at ``other``, to first order in start^(1/depth): JEPA, equal ``lam``, depth >= 2.
 
     Raises:
         ConfigError: ``depth`` is 1, where ``rho`` enters through a logarithm alone.

@@ -31,9 +31,7 @@ def integrate(
         return rate(objective, depth, lam, rho, np.exp(y)) * np.exp(-y)
 
     span = (0.0, float(times[-1]))
-    found = solve_ivp(
-        slope, span, [np.log(start)], method="LSODA", t_eval=times, rtol=1e-10, atol=1e-12
-    )
+    found = solve_ivp(slope, span, [np.log(start)], method="LSODA", t_eval=times, rtol=1e-10, atol=1e-12)
     return np.exp(found.y[0])
 
 

@@ -46,6 +46,8 @@ def run(figures: list[str], out: str, numbers: bool) -> int:
             part = folder / f".{name}.png.partial"
             write_bytes(part, figure.png())
             part.replace(folder / f"{name}.png")
-        print(f"{name}: {figure.title}; simulated critical times within {figure.deviation:.2%} of the closed form")
+        print(
+            f"{name}: {figure.title}; simulated critical times within {figure.deviation:.2%} of the closed form"
+        )
     print(f"written to {folder}")
     return 0
