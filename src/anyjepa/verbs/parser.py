@@ -20,6 +20,7 @@ from anyjepa.verbs import (
     report,
     resume,
     search,
+    theory,
 )
 
 VERBS = {
@@ -36,6 +37,7 @@ VERBS = {
         embed,
         search,
         export,
+        theory,
         completion,
     )
 }
@@ -53,6 +55,7 @@ examples:
   anyjepa embed runs/photos --data photos/ --out photos.parquet
   anyjepa search photos.parquet --query new.jpg
   anyjepa export runs/photos --to hf --out exported/photos
+  anyjepa theory --out theory          which features a JEPA learns first, in closed form
   anyjepa pretrain ijepa --help        every option, with its source in the paper
   anyjepa pretrain ijepa --print_config > mine.yaml; anyjepa pretrain --config mine.yaml --data photos/
 
