@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from anyjepa.contract import Method
-from anyjepa.report.ecg import ecg_error_section, strip_section
 from anyjepa.report.columns import column_errors_section, column_masks_section, column_spread_section
+from anyjepa.report.ecg import ecg_error_section, strip_section
 from anyjepa.report.error_map import error_section
-from anyjepa.report.heads import electrode_errors, hidden_section, strips
 from anyjepa.report.fmri import error_figures, gradient_figures, mask_figures
+from anyjepa.report.heads import electrode_errors, hidden_section, strips
 from anyjepa.report.masks import mask_section
 from anyjepa.report.patches import patch_section
 from anyjepa.report.samples import Samples
