@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import nn
 
 from anyjepa.contract import Method
 from anyjepa.errors import ConfigError
@@ -86,7 +87,12 @@ def start(method: Method, loaded: Loaded) -> None:
                 own[name].copy_(tensor)
     # The target encoder last: a method with a single encoder starts from the better one.
     for role in ("context", "target"):
-        encoder_of(method, role).load_state_dict(encoder_of(loaded.method, role).state_dict())
+        _encoder(method, role).load_state_dict(_encoder(loaded.method, role).state_dict())
+
+
+def _encoder(method: Method, role: str) -> nn.Module:
+    """A vision transformer, or another encoder that the method names."""
+    return method.encoder_module(role) or encoder_of(method, role)
 
 
 def _complete(method: str, loaded: Loaded) -> bool:
