@@ -37,7 +37,15 @@ from anyjepa.monitoring.examine import examine, read_rows
 from anyjepa.registry import entry
 from anyjepa.training.config import TrainConfig
 from anyjepa.training.loop import train
-from ecg_protocols import crop_features, encoder_tokens, linear_score, raw_tokens, tuned_score, wave_score
+from ecg_protocols import (
+    centred,
+    crop_features,
+    encoder_tokens,
+    linear_score,
+    raw_tokens,
+    tuned_score,
+    wave_score,
+)
 from ecg_table import tables
 from ecg_tasks import Part, Task, beat_task, open_parts, rhythm_task, wave_task
 
@@ -198,6 +206,8 @@ def curves(
         "untrained": crop_features(fresh, task.x, length),
         "classical": task.extra,
     }
+    if len(np.unique(task.person)) < len(task.person):
+        features |= {f"{kind}, centred": centred(values, task.person) for kind, values in features.items()}
     starts = {"fine-tuned": (method, 0.75), "from scratch": (fresh, 1.0)}
     for budget in BUDGETS[name]:
         base = {"budget": budget, "classes": list(task.classes)}

@@ -29,6 +29,14 @@ def crop_features(method: Method, x: Tensor, length: int, encoder: str = "target
     return pooled.unflatten(0, crops.shape[:2]).mean(dim=1).numpy()
 
 
+def centred(features: np.ndarray, person: np.ndarray) -> np.ndarray:
+    """Features less their mean over all samples of the same person: needs no labels, but a recording of some length."""
+    found = features.copy()
+    for one in np.unique(person):
+        found[person == one] -= features[person == one].mean(axis=0)
+    return found
+
+
 def few(labels: np.ndarray, train: np.ndarray, budget: int | None, draw: int) -> np.ndarray:
     """Training samples: ``budget`` of each class, or as many as a class has; None: all."""
     rows = np.flatnonzero(train)

@@ -8,13 +8,17 @@ import numpy as np
 
 ORDER = (
     "pretrained",
+    "pretrained, centred",
     "pretrained, block 2",
     "context encoder",
+    "context encoder, centred",
     "fine-tuned",
     "from scratch",
     "untrained",
+    "untrained, centred",
     "untrained, block 2",
     "classical",
+    "classical, centred",
     "raw patch",
     "raw, 3 patches",
 )

@@ -102,10 +102,11 @@ def _ranks(names: list[str], labels: list[str]) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Task:
-    """Labelled samples, training ones first. ``x``: (N, C, T); ``extra``: classical features (N, F)."""
+    """Labelled samples. ``x``: (N, C, T); ``person``: (N,) whose they are; ``extra``: classical features (N, F)."""
 
     x: Tensor
     labels: np.ndarray
+    person: np.ndarray
     train: np.ndarray
     extra: np.ndarray
     classes: tuple[str, ...]
@@ -126,6 +127,7 @@ def rhythm_task(parts: list[Part], seconds: float) -> Task:
     return Task(
         x,
         np.array([classes.index(p.labels[i]) for p, i in found]),
+        np.arange(len(found)),
         np.array([not p.test[i] for p, i in found]),
         np.stack(
             [rhythm_features(each.numpy(), p.records.rate) for each, (p, _) in zip(x, found, strict=True)]
@@ -157,7 +159,7 @@ def beat_task(part: Part, root: Path, seconds: float, most: int = 1200) -> Task:
     import wfdb
 
     rate, half = part.records.rate, round(seconds * part.records.rate / 2)
-    windows, labels, train, extra = [], [], [], []
+    windows, labels, person, train, extra = [], [], [], [], []
     for i in range(len(part.records)):
         name = part.records.identity(i)
         marks = wfdb.rdann(str(root / "ecg-mitbih" / name), "atr")
@@ -177,10 +179,18 @@ def beat_task(part: Part, root: Path, seconds: float, most: int = 1200) -> Task:
             at = round(places[k])
             windows.append(x[:, at - half : at + half])
             labels.append(int(symbols[k] in VENTRICULAR))
+            person.append(i)
             train.append(not part.test[i])
             extra.append(beat_features(x, places, k, rate))
     stacked = torch.from_numpy(np.stack(windows))
-    return Task(stacked, np.array(labels), np.array(train), np.stack(extra), ("normal", "ventricular"))
+    return Task(
+        stacked,
+        np.array(labels),
+        np.array(person),
+        np.array(train),
+        np.stack(extra),
+        ("normal", "ventricular"),
+    )
 
 
 def beat_features(x: np.ndarray, places: np.ndarray, k: int, rate: float) -> np.ndarray:

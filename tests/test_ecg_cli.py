@@ -79,17 +79,16 @@ def test_a_scale_that_was_chosen(trained, tmp_path, options, std):
 
 def test_weights_of_another_run_bring_their_scale(trained):
     kind, theirs = Ecg(), anyjepa.training.RunConfig.load(trained / "run/config.yaml").reading
-    source = kind.open(trained / "a.npz", theirs)
     mine = replace(theirs, mean=None, std=None)
-    assert kind.continued(mine, theirs, source, (3, 200)).std == theirs.std
+    assert kind.continued(mine, theirs).std == theirs.std
     chosen = replace(theirs, std=(1.0, 1.0, 1.0))
-    assert kind.continued(chosen, theirs, source, (3, 200)) == chosen
+    assert kind.continued(chosen, theirs) == chosen
     # what was not chosen is as in the run
-    assert kind.continued(EcgConfig(), theirs, source, (3, 200)) == replace(theirs, label=None)
+    assert kind.continued(EcgConfig(), theirs) == replace(theirs, label=None)
     with pytest.raises(ConfigError, match=r"the weights are for ecg\.rate=100: leave ecg\.rate out"):
-        kind.continued(replace(mine, rate=50.0), theirs, source, (3, 200))
+        kind.continued(replace(mine, rate=50.0), theirs)
     with pytest.raises(ConfigError, match=r"ecg.leads=\[I, II, V1\]"):
-        kind.continued(replace(mine, leads=("I",), mean=None, std=None), theirs, source, (3, 200))
+        kind.continued(replace(mine, leads=("I",), mean=None, std=None), theirs)
 
 
 def test_short_recordings_without_a_length(tmp_path):

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -20,7 +21,11 @@ def test_recipe_builds_its_model(path, tmp_path):
     with_data.write_text(text + "\ndata: somewhere\n")
     config = RunConfig.load(with_data)
     if config.modality.name != "images":
-        config.modality.suit(config.reading, create(config.method, config.model).input_shape())
+        model = config.model
+        if hasattr(model, "with_channels"):
+            # Electrodes come from the data.
+            model = model.with_channels(("C3", "Cz", "C4"), 0.05 * np.eye(3)).fit((3, config.reading.samples))
+        config.modality.suit(config.reading, create(config.method, model).input_shape())
         return
     size = config.reading.size
     height, width = (size, size) if isinstance(size, int) else size

@@ -53,11 +53,16 @@ def pretrain(config: RunConfig, *, overwrite: bool = False, source: Source | Non
     weights = _weights(config)
     if first_process():
         prepare(run, overwrite)
-    source = source or _open(config)
+    if weights is not None:
+        reading = modality.continued(reading, weights.reading)
+    source = source or modality.open(config.data, reading)
+    if weights is not None and source.channels != (theirs := weights.method.input_shape())[0]:
+        raise ConfigError(
+            f"the weights take {theirs[0]} channels ({modality.axes}), the data have {source.channels}: choose as many of "
+            f"them, for images with images.channels={theirs[0]}"
+        )
     report = modality.inspect(source, reading)
     _refuse_broken(report, config)
-    if weights is not None:
-        reading = modality.continued(reading, weights.reading, source, weights.method.input_shape())
     source, reading = modality.settle(source, reading)
     model = modality.place(config.model, source, reading)
     if weights is not None:

@@ -35,6 +35,8 @@ class Ecg(Modality):
     opens = KINDS
     endings = frozenset({".hea"})
     axes = "leads, samples"
+    binding = ("leads", "rate", "seconds")
+    inherited = ("mean", "std", "clip")
     unlearned = (
         "logarithms of spread and of the power in 16 bands of each lead, and the autocorrelation of the steepness over 64 lags, "
         "which shows the rhythm"
@@ -111,20 +113,6 @@ class Ecg(Modality):
         if segments.samples != config.samples:
             segments = segments.reread(config)
         return EcgDataset(segments, config)
-
-    def continued(
-        self, config: EcgConfig, theirs: EcgConfig, source: Source, shape: tuple[int, ...]
-    ) -> EcgConfig:
-        usual = EcgConfig()
-        for name in ("leads", "rate", "seconds"):
-            mine, trained = getattr(config, name), getattr(theirs, name)
-            if mine not in (getattr(usual, name), trained):
-                shown = f"[{', '.join(trained)}]" if name == "leads" else f"{trained:g}"
-                raise ConfigError(f"the weights are for ecg.{name}={shown}: leave ecg.{name} out")
-        config = replace(config, leads=theirs.leads, rate=theirs.rate, seconds=theirs.seconds)
-        if config.std is not None:
-            return config
-        return replace(config, mean=theirs.mean, std=theirs.std, clip=theirs.clip)
 
     def seen(self, config: EcgConfig) -> Any:
         return replace(config, limit=None, cache=0, max_broken=0.0, most_of_one=None, on_broken="skip")

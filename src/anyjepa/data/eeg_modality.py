@@ -54,6 +54,7 @@ class EEG(Modality):
     # Arrays may hold anything.
     endings = frozenset(ENDINGS) - {".npz", ".npy"}
     axes = "channels, samples"
+    binding = ("rate", "band", "samples")
 
     def open(
         self, path: str | Path, config: EEGConfig, *, labels: bool = False, progress: Progress | None = None
@@ -114,21 +115,6 @@ class EEG(Modality):
         if getattr(model, "positions", 0) is None and hasattr(model, "with_channels"):
             model = model.with_channels(windows.electrodes, windows.positions)
         return replace(model, rate=windows.rate) if hasattr(model, "rate") else model
-
-    def continued(
-        self, config: EEGConfig, theirs: EEGConfig, source: Source, shape: tuple[int, ...]
-    ) -> EEGConfig:
-        if _windows(source).channels != shape[0]:
-            raise ConfigError(
-                f"the weights are for {shape[0]} channels, the data have {_windows(source).channels}: name those of the weights "
-                "in eeg.channels, or make a model for the data with with_channels"
-            )
-        if config.rate != theirs.rate or config.band != theirs.band:
-            raise ConfigError(
-                f"the weights were trained at {theirs.rate:g} Hz in the band {theirs.band}: set eeg.rate and eeg.band to them, "
-                f"not {config.rate:g} and {config.band}"
-            )
-        return config
 
     def adapt(self, method: Method, source: Source) -> Method:
         """The method for the electrodes of these data: those it knows keep their codes, others get that of their place."""

@@ -40,6 +40,7 @@ class Fmri(Modality):
     # .npz, .csv and the like hold all kinds of data.
     endings = frozenset({*IMAGE_ENDINGS, ".1d"})
     axes = "1, regions, frames"
+    inherited = ("scaling", "target_tr", "rate")
     unlearned = "connectivity of the clip: Fisher z of the correlation of every two regions"
 
     def open(
@@ -103,22 +104,6 @@ class Fmri(Modality):
                 group, min(config.gradients, scans.rois - 1), sparsity=config.sparsity
             )
         return replace(model, gradients=as_rows(table))
-
-    def continued(
-        self, config: FmriConfig, theirs: FmriConfig, source: Source, shape: tuple[int, ...]
-    ) -> FmriConfig:
-        if shape[1] != _scans(source).rois:
-            raise ConfigError(
-                f"the weights are for {shape[1]} regions, the scans have {_scans(source).rois}: another atlas needs weights of "
-                "its own"
-            )
-        # What the weights are used to, unless something else was chosen.
-        kept = {
-            name: getattr(theirs, name)
-            for name in ("scaling", "target_tr", "rate")
-            if getattr(config, name) == getattr(FmriConfig(), name)
-        }
-        return replace(config, **kept)
 
     def adapt(self, method: Method, source: Source) -> Method:
         if method.input_shape()[1] != _scans(source).rois:

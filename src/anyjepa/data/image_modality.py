@@ -17,7 +17,6 @@ from anyjepa.data.modality import Modality, Progress
 from anyjepa.data.report import DataReport, inspect
 from anyjepa.data.sources import open_source
 from anyjepa.errors import ConfigError, DataError
-from anyjepa.normalisation import constants
 
 
 class Images(Modality):
@@ -29,6 +28,7 @@ class Images(Modality):
     opens = f"a folder ({', '.join(sorted(EXTENSIONS))}), .parquet, .csv, .tar, .zip, .npy, .npz, hf:NAME or 'digits'"
     endings = EXTENSIONS
     axes = "channels, height, width"
+    inherited = ("mean", "std")
 
     def open(
         self, path: str | Path, config: ImageConfig, *, labels: bool = False, progress: Progress | None = None
@@ -77,18 +77,6 @@ class Images(Modality):
 
     def seen(self, config: ImageConfig) -> Any:
         return (config.mean, config.std, config.image_column, config.label_column)
-
-    def continued(
-        self, config: ImageConfig, theirs: ImageConfig, source: Source, shape: tuple[int, ...]
-    ) -> ImageConfig:
-        if shape[0] != source.channels:
-            raise ConfigError(
-                f"the weights take {shape[0]} channels, the data have {source.channels}: set images.channels={shape[0]}"
-            )
-        if config.mean is not None or config.std is not None:
-            return config
-        mean, std = constants(shape[0], theirs.mean, theirs.std)
-        return replace(config, mean=mean, std=std)
 
 
 def _check_range(array: np.ndarray) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -16,7 +17,7 @@ from anyjepa.data.base import Source
 from anyjepa.data.broken import Broken
 from anyjepa.data.dataset import Dataset
 from anyjepa.data.raw import MOST, averages
-from anyjepa.errors import DataError
+from anyjepa.errors import ConfigError, DataError
 
 Progress = Callable[[int, int], None]
 
@@ -55,6 +56,10 @@ class Modality(ABC):
     """Endings of files that hold this kind of data and no other, for :func:`~anyjepa.data.modalities.recognise`."""
     axes: ClassVar[str]
     """What the axes of a sample are, in words: ``"channels, height, width"``."""
+    binding: ClassVar[tuple[str, ...]] = ()
+    """Options that a run which starts from weights must read its data by as these did."""
+    inherited: ClassVar[tuple[str, ...]] = ()
+    """Options that such a run takes over unless something else is chosen: constants of normalisation."""
     unlearned: ClassVar[str] = (
         f"the values the encoder sees, averaged over areas down to at most {MOST} values"
     )
@@ -122,15 +127,27 @@ class Modality(ABC):
         unless overridden."""
         return model
 
-    def continued(self, config: Any, theirs: Any, source: Source, shape: tuple[int, ...]) -> Any:
+    def continued(self, config: Any, theirs: Any) -> Any:
         """The config of a run that starts from weights: read as these are used to, unless something else was chosen.
+
+        A field at its default counts as not chosen.
 
         Args:
             config: of the new run.
             theirs: of the weights.
-            source: the new data.
-            shape: samples the weights are for.
+
+        Raises:
+            ConfigError: a field of ``binding`` was chosen otherwise.
         """
+        usual = self.config()
+        for name in (*self.binding, *self.inherited):
+            mine, trained, default = (getattr(each, name) for each in (config, theirs, usual))
+            if name in self.binding and mine not in (default, trained):
+                raise ConfigError(
+                    f"the weights are for {self.name}.{name}={_shown(trained)}: leave {self.name}.{name} out"
+                )
+            if mine == default:
+                config = replace(config, **{name: trained})
         return config
 
     def adapt(self, method: Method, source: Source) -> Method:
@@ -154,3 +171,9 @@ class Modality(ABC):
         """The features without any learning that a trained encoder is compared with: its samples (B, C, ...) to vectors. Averages
         of the values, unless overridden by what the field uses."""
         return averages(method.input_shape())
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_shown, value))}]"
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -33,6 +33,7 @@ class Tables(Modality):
     config = TablesConfig
     opens = f"a table ({', '.join(ENDINGS)}) or a folder of them with the same columns"
     axes = "1, columns"
+    inherited = ("columns",)
     unlearned = "numbers as they are scaled, 0 where missing, a mark where they are missing, a feature for each category"
 
     def open(
@@ -84,11 +85,6 @@ class Tables(Modality):
                 f"model.cardinalities={list(model.cardinalities)}, but the table has {list(found)}: leave it out"
             )
         return replace(model, cardinalities=found)
-
-    def continued(
-        self, config: TablesConfig, theirs: TablesConfig, source: Source, shape: tuple[int, ...]
-    ) -> TablesConfig:
-        return replace(config, columns=theirs.columns) if config.columns is None else config
 
     def dataset(self, source: Source, config: TablesConfig) -> TablesDataset:
         rows = _rows(source)

@@ -288,8 +288,7 @@ class ECGJEPA(Method):
         return self._encode(x, encoder, with_registers=True)
 
     def _encode(self, x: Tensor, encoder: str, **how: Any) -> Tensor:
-        if encoder not in ("target", "context"):
-            raise ConfigError(f"unknown encoder '{encoder}': {nearest(encoder, ('target', 'context'))}")
+        module = self.encoder_module(encoder)
         channels, length = self.input_shape()
         patch = self.config.patch_size
         if x.ndim != 3 or x.shape[1] != channels or not 0 < x.shape[2] <= length or x.shape[2] % patch:
@@ -298,8 +297,14 @@ class ECGJEPA(Method):
             )
         patches = cut_patches(x, (patch,))
         keep = torch.arange(patches.shape[1], device=x.device).expand(len(x), -1)
-        module = self.target_encoder if encoder == "target" else self.context_encoder
-        return module(patches, keep, **how)
+        found: Tensor = module(patches, keep, **how)
+        return found
+
+    def encoder_module(self, encoder: str = "target") -> nn.Module:
+        """One of the two encoders."""
+        if encoder not in ("target", "context"):
+            raise ConfigError(f"unknown encoder '{encoder}': {nearest(encoder, ('target', 'context'))}")
+        return self.target_encoder if encoder == "target" else self.context_encoder
 
     def input_shape(self) -> tuple[int, ...]:
         """(C, T)."""

@@ -222,9 +222,7 @@ class Cropa(Method):
         Raises:
             ConfigError: an unknown encoder, or recordings of another shape.
         """
-        if encoder not in ("target", "context"):
-            raise ConfigError(f"unknown encoder '{encoder}': {nearest(encoder, ('target', 'context'))}")
-        module = self.target_encoder if encoder == "target" else self.context_encoder
+        module = self.encoder_module(encoder)
         tokens = module(self._cut(x), layer=layer)
         return Representation(tokens, tokens.mean(dim=1), encoder, layer, self.layout)
 
@@ -234,6 +232,12 @@ class Cropa(Method):
                 f"expected input (B, {', '.join(map(str, self.input_shape()))}), got {tuple(x.shape)}"
             )
         return self.context_encoder.tokenizer.cut(x.unsqueeze(1))
+
+    def encoder_module(self, encoder: str = "target") -> nn.Module:
+        """One of the two encoders."""
+        if encoder not in ("target", "context"):
+            raise ConfigError(f"unknown encoder '{encoder}': {nearest(encoder, ('target', 'context'))}")
+        return self.target_encoder if encoder == "target" else self.context_encoder
 
     def input_shape(self) -> tuple[int, ...]:
         """(C, T)."""
