@@ -88,17 +88,19 @@ def start(method: Method, loaded: Loaded) -> None:
     """Copy the weights into a new method whose config was adopted: all of them if they are all there, else the encoders."""
     own = method.state_dict()
     if _complete(method.name, loaded):
-        for name, tensor in loaded.method.state_dict().items():
+        theirs = loaded.method.state_dict()
+        for name, tensor in theirs.items():
             if name in own:
                 own[name].copy_(tensor)
-        return
+        if own.keys() == theirs.keys():
+            return
     # The target encoder last: a method with a single encoder starts from the better one.
     for role in ("context", "target"):
-        mine, theirs = method.encoder_module(role), loaded.method.encoder_module(role)
-        if mine is None or type(mine) is not type(theirs):
-            mine, theirs = encoder_of(method, role), encoder_of(loaded.method, role)
-        assert theirs is not None
-        mine.load_state_dict(theirs.state_dict())
+        mine, other = method.encoder_module(role), loaded.method.encoder_module(role)
+        if mine is None or type(mine) is not type(other):
+            mine, other = encoder_of(method, role), encoder_of(loaded.method, role)
+        assert other is not None
+        mine.load_state_dict(other.state_dict())
 
 
 def _complete(method: str, loaded: Loaded) -> bool:
