@@ -14,6 +14,9 @@ from anyjepa.training import RunConfig
 CHANGED, DERIVED, DEFAULT, UNKNOWN = "changed", "derived", "default", "unknown"
 """States of a setting: differs from the default; was left open and follows from size or data; is the default; has none."""
 
+MOST_SHOWN = 24
+"""Values of a list that are shown; of a longer one the first, and how many there are."""
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -98,6 +101,9 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 def _text(value: Any) -> str:
     if value is None:
         return "none"
+    if isinstance(value, list | tuple) and len(value) > MOST_SHOWN:
+        inner = f" of {len(value[0])} each" if isinstance(value[0], list | tuple) else ""
+        return f"{_text(value[0] if not inner else value[0][:2])}, ... ({len(value)} values{inner})"
     if isinstance(value, list | tuple):
         return ", ".join(map(_text, value)) or "none"
     if isinstance(value, float):

@@ -64,8 +64,8 @@ def run(
     """Look, and print what was found."""
     from anyjepa.config import from_dict
     from anyjepa.data import inspect, open_source
-    from anyjepa.data.modalities import modality, recognise
-    from anyjepa.errors import ConfigError
+    from anyjepa.data.modalities import MODALITIES, modality, recognise
+    from anyjepa.errors import ConfigError, DataError
     from anyjepa.training.run_dir import write_whole
     from anyjepa.verbs.counting import Counting
     from anyjepa.verbs.pairs import pairs
@@ -86,8 +86,15 @@ def run(
         config: Any = from_dict(found.config, pairs(read), f"{found.name}.")
         report = found.inspect(found.open(data, config, labels=labels, progress=progress), config)
     else:
+        try:
+            source = open_source(data, labels=labels, **options)
+        except DataError as error:
+            others = ", ".join(name for name in MODALITIES if name != "images")
+            raise (
+                error if kind else DataError(f"{error}; if these are no images, say --kind: {others}")
+            ) from None
         report = inspect(
-            open_source(data, labels=labels, **options),
+            source,
             None if all else sample,
             against=against,
             seconds=None if all else seconds,
