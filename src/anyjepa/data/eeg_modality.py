@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
+from torch import Tensor
 
 from anyjepa.contract import Method
 from anyjepa.data.base import Source
 from anyjepa.data.broken import Broken
 from anyjepa.data.eeg import EEGWindows, from_arrays, open_eeg
+from anyjepa.data.eeg_bands import band_powers
 from anyjepa.data.eeg_config import EEGConfig
 from anyjepa.data.eeg_dataset import EEGDataset
 from anyjepa.data.eeg_files import ENDINGS
@@ -54,6 +58,7 @@ class EEG(Modality):
     # Arrays may hold anything.
     endings = frozenset(ENDINGS) - {".npz", ".npy"}
     axes = "channels, samples"
+    unlearned = "logarithm of the power of each channel in the bands delta, theta, alpha, beta and low gamma"
     binding = ("rate", "band", "samples")
 
     def open(
@@ -115,6 +120,9 @@ class EEG(Modality):
         if getattr(model, "positions", 0) is None and hasattr(model, "with_channels"):
             model = model.with_channels(windows.electrodes, windows.positions)
         return replace(model, rate=windows.rate) if hasattr(model, "rate") else model
+
+    def raw(self, method: Method) -> Callable[[Tensor], Float[Tensor, "B F"]]:
+        return band_powers(method.config.rate)
 
     def adapt(self, method: Method, source: Source) -> Method:
         """The method for the electrodes of these data: those it knows keep their codes, others get that of their place."""

@@ -173,9 +173,9 @@ class ProbeResult:
         named = zip(self.methods, self.runs, self.shapes, strict=True)
         which = "both encoders" if self.encoder == "both" else f"{self.encoder} encoder"
         return [
-            *(f"{method} {run}: images of {' x '.join(map(str, shape))}" for method, run, shape in named),
+            *(f"{method} {run}: samples of {' x '.join(map(str, shape))}" for method, run, shape in named),
             f"{which}, {POOLED[self.pooling]}, block {layers}",
-            f"labels from {self.train} ({self.train_size} images{kinds}), scored on {self.test} ({self.test_size} images)",
+            f"labels from {self.train} ({self.train_size} samples{kinds}), scored on {self.test} ({self.test_size} samples)",
             *self.protocol,
             *(f"note: {note}" for note in self.notes),
         ]
