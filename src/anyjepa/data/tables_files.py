@@ -136,7 +136,8 @@ class ParquetTable(FileTable):
             raise DataError(f"{file} is not a whole parquet file: {_first_line(error)}") from error
 
     def _read(self, file: Path, names: list[str]) -> Iterator[dict[str, pa.Array]]:
-        with pq.ParquetFile(file) as opened:
+        # Without buffering ahead, which would hold all of a file.
+        with pq.ParquetFile(file, pre_buffer=False) as opened:
             for batch in opened.iter_batches(BLOCK, columns=names, use_threads=False):
                 yield {name: batch.column(name) for name in names}
 

@@ -15,6 +15,8 @@ from anyjepa.nn.postnorm import PostNormEncoder
 from anyjepa.tokenizers.columns import ColumnTokenizer
 
 Activation = Literal["relu", "gelu"]
+BASE = 100.0
+"""Base of the sinusoids of the encoder (10000 in texts)."""
 
 
 class PostNormTail(PostNormEncoder):
@@ -50,7 +52,7 @@ class PostNormTail(PostNormEncoder):
 
 
 class ColumnEncoder(nn.Module):
-    """Tokens of rows through a post-norm transformer.
+    """Tokens of rows, with fixed sinusoids for their places, through a post-norm transformer.
 
     Args:
         tokenizer: makes the tokens.
@@ -58,10 +60,15 @@ class ColumnEncoder(nn.Module):
         apart: registers are always there, and leave before the output; else they are tokens like all others.
     """
 
+    table: Tensor
+
     def __init__(self, tokenizer: ColumnTokenizer, trunk: PostNormTail, *, apart: bool = True) -> None:
         super().__init__()
         self.tokenizer, self.trunk = tokenizer, trunk
         self.front = tokenizer.registers_first if apart else 0
+        places = (tokenizer.registers_first + tokenizer.columns,)
+        table = sincos_table(places, tokenizer.dim, interleaved=True, base=BASE)
+        self.register_buffer("table", table, persistent=False)
 
     def forward(
         self, x: Float[Tensor, "B 1 d"], keep: Int[Tensor, "B K"] | None = None, *, layer: int = -1
@@ -73,7 +80,7 @@ class ColumnEncoder(nn.Module):
             keep: which tokens; where registers are apart they are not counted. None: all.
             layer: layer to read.
         """
-        tokens = self.tokenizer(x)
+        tokens = self.tokenizer(x) + self.table
         if keep is not None:
             tokens = torch.cat((tokens[:, : self.front], take(tokens[:, self.front :], keep)), dim=1)
         return self.trunk(tokens, layer=layer)[:, self.front :]

@@ -28,6 +28,8 @@ def attempt(do: Callable[[], T]) -> tuple[T | None, str]:
         return do(), ""
     except EXPECTED as error:
         return None, str(error) or type(error).__name__
+    except ModuleNotFoundError as error:
+        return None, f"{error.name} is not installed: pip install {error.name}"
 
 
 @dataclass(frozen=True)

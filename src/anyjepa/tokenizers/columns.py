@@ -14,14 +14,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from anyjepa.errors import ConfigError
-from anyjepa.nn.positions import sincos_table
-
-BASE = 100.0
-"""Base of the sinusoids (10000 in texts)."""
 
 
 class ColumnTokenizer(nn.Module):
-    """Rows (B, 1, d) to tokens (B, R + d, D), positions included.
+    """Rows (B, 1, d) to tokens (B, R + d, D), without positions.
 
     A number x of column j becomes ``x * weight_j + bias_j``, a category its row of a table, plus ``bias_j``, a missing value a
     learned vector, plus ``bias_j``. That vector starts at zero: until it has learned, a missing number counts as 0, the mean
@@ -45,7 +41,6 @@ class ColumnTokenizer(nn.Module):
     order: Tensor
     place: Tensor
     kinds: Tensor
-    table: Tensor
 
     def __init__(
         self,
@@ -74,7 +69,6 @@ class ColumnTokenizer(nn.Module):
             "order": order,
             "place": place,
             "kinds": (sizes > 0).long(),
-            "table": sincos_table((registers + len(sizes),), dim, interleaved=True, base=BASE),
         }.items():
             self.register_buffer(name, buffer, persistent=False)
         self.shuffled = bool((place != torch.arange(len(sizes))).any())
@@ -124,7 +118,7 @@ class ColumnTokenizer(nn.Module):
             tokens = tokens + self.index(self.order)
         if self.registers is not None:
             tokens = torch.cat((self.registers.expand(len(x), -1, -1), tokens), dim=1)
-        return tokens + self.table
+        return tokens
 
     def _refuse(self, absent: Tensor) -> None:
         if bool(absent.any()):
