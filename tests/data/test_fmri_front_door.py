@@ -11,6 +11,7 @@ from anyjepa.data.fmri import FmriConfig, FmriSource
 from anyjepa.data.fmri_modality import Fmri, clip_connectivity
 from anyjepa.data.gradients import as_rows, diffusion_gradients, group_connectivity, write_gradients
 from anyjepa.data.roi_scaling import RoiScaling
+from anyjepa.data.subjects import is_number
 from anyjepa.errors import ConfigError, DataError
 from anyjepa.methods.brainjepa import BrainJEPAConfig
 from anyjepa.training import RunConfig
@@ -229,3 +230,18 @@ def test_arrays_of_a_python_caller():
         kind.suit(FmriConfig(), (3, 32, 32))
     assert to_dict(kind.suit(FmriConfig(), (1, 12, 32)))["rois"] == 12
     assert kind.place(BrainJEPAConfig(positions="index"), source, FmriConfig()).gradients is None
+
+
+@pytest.mark.parametrize(
+    "cells, number",
+    [
+        (["1", "2", "1", "2", None], False),
+        (["20", "25", "30", "35"], True),
+        ([str(20 + i % 15) for i in range(90)], True),
+        (["1.5", "1.5", "2"], True),
+        (["1.0", "2.0", "1.0", "2.0"], False),
+        (["F", "M", "F"], False),
+    ],
+)
+def test_which_columns_are_values(cells, number):
+    assert is_number(cells) == number
