@@ -245,3 +245,31 @@ def test_arrays_of_a_python_caller():
 )
 def test_which_columns_are_values(cells, number):
     assert is_number(cells) == number
+
+
+def test_images_and_an_atlas(tmp_path, monkeypatch, capsys):
+    """The TR is that of the header, the table is that of the BIDS data set, and regions without a voxel stay."""
+    nibabel = pytest.importorskip("nibabel", reason="nibabel is the extra 'fmri'")
+    pytest.importorskip("nilearn", reason="nilearn is the extra 'fmri'")
+    monkeypatch.chdir(tmp_path)
+    draws = np.random.default_rng(0)
+    labels = np.repeat(np.arange(1, 9), 8).reshape(4, 4, 4).astype("i2")
+    nibabel.save(nibabel.Nifti1Image(labels, np.eye(4)), "atlas.nii.gz")
+    (tmp_path / "bids").mkdir()
+    for i in range(4):
+        values = draws.standard_normal((4, 4, 4, 45)).astype("f4") + draws.standard_normal(45)
+        image = nibabel.Nifti1Image(values.astype("f4"), np.eye(4))
+        image.header.set_zooms((1, 1, 1, 2.5))
+        image.header.set_xyzt_units("mm", "sec")
+        nibabel.save(image, f"bids/sub-{i}_task-rest_bold.nii.gz")
+    (tmp_path / "bids/participants.tsv").write_text(
+        "participant_id\tage\n" + "".join(f"sub-{i}\t{20.5 + i}\n" for i in range(4))
+    )
+    assert main(pretrain(tmp_path / "bids", "--fmri.atlas", "atlas.nii.gz")) == 0
+    assert "4 scans of 4 subjects: 8 regions, 45 to 45 frames, TR 2.5 s" in capsys.readouterr().out
+    assert main(["embed", "run", "--data", "bids", "--out", "v.npy"]) == 0
+    assert np.load("v.npy").shape == (4, 16)
+    (tmp_path / "bids/sub-3_task-rest_bold.nii.gz").write_bytes(b"torn")
+    assert "sub-3_task-rest_bold.nii.gz" in told(
+        capsys, *pretrain(tmp_path / "bids", "--fmri.atlas", "atlas.nii.gz", "--overwrite")
+    )
