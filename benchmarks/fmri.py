@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 import torch
 
+import fmri_tables
 from anyjepa import Method, create
 from anyjepa.config import from_dict
 from anyjepa.data import build_loader
@@ -264,7 +265,8 @@ def health(arguments: argparse.Namespace, scratch: Path) -> Iterator[dict[str, A
             for how in ("mean", "pairs"):
                 x = np.mean([c[how] for c in clips], axis=0)
                 found = {
-                    task: round(people.score(task, seed, x).mean(score), 4) for task, score in TASKS.items()
+                    task: round(people.score(task, seed, x).mean(score), 4)
+                    for task, score in fmri_tables.TASKS.items()
                 }
                 row[how] = found | {"recognised": recognised(first[how], last[how], ~PILOTS, ~PILOTS)}
             yield row
@@ -297,10 +299,6 @@ class People:
         return predict_class(features, getattr(self, task), self.subjects, fold, seed=seed)
 
 
-TASKS = {"diagnosis": "auroc", "sex": "auroc", "age": "r"}
-"""Tasks, and the score that is compared."""
-
-
 def probe(arguments: argparse.Namespace, scratch: Path) -> Iterator[dict[str, Any]]:
     """Sex, diagnosis and age, and recognition of people, of each setting beside connectivity."""
     source = open_scans(arguments.data, scratch)
@@ -308,13 +306,13 @@ def probe(arguments: argparse.Namespace, scratch: Path) -> Iterator[dict[str, An
     halves = [half(people.source, u) for u in (0.0, 1.0)]
     reference = classical(people, arguments.seeds)
     known = connectivity_of(people.source)
-    base = {task: [people.score(task, s, known) for s in arguments.seeds] for task in TASKS}
+    base = {task: [people.score(task, s, known) for s in arguments.seeds] for task in fmri_tables.TASKS}
 
     def row_of(
         setting: str, features: str, runs: dict[str, list[Scores]], more: dict[str, Any]
     ) -> dict[str, Any]:
         row: dict[str, Any] = {"setting": setting, "features": features, "seeds": arguments.seeds} | more
-        for task, score in TASKS.items():
+        for task, score in fmri_tables.TASKS.items():
             at = interval(runs[task], people.subjects, score)
             row[task] = {k: [round(one.mean(k), 4) for one in runs[task]] for k in runs[task][0].values} | {
                 "interval": [round(v, 3) for v in (at.value, at.low, at.high)]
@@ -336,7 +334,9 @@ def probe(arguments: argparse.Namespace, scratch: Path) -> Iterator[dict[str, An
             },
         )
         for name, each in reference.items():
-            runs = {task: [people.score(task, s, each[s]) for s in arguments.seeds] for task in TASKS}
+            runs = {
+                task: [people.score(task, s, each[s]) for s in arguments.seeds] for task in fmri_tables.TASKS
+            }
             yield row_of(name, "", runs, {})
     for name in arguments.settings or ["default", "untrained"]:
         start = time.monotonic()
@@ -368,7 +368,10 @@ def probe(arguments: argparse.Namespace, scratch: Path) -> Iterator[dict[str, An
             } | attended.scores(arguments.seeds)
             yield row
         for (how, count), features in found.items():
-            runs = {task: [people.score(task, s, features[s]) for s in arguments.seeds] for task in TASKS}
+            runs = {
+                task: [people.score(task, s, features[s]) for s in arguments.seeds]
+                for task in fmri_tables.TASKS
+            }
             more: dict[str, Any] = {
                 "clips": count,
                 "minutes": spent,
@@ -587,7 +590,7 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="print the results so far")
     arguments = parser.parse_args()
     if arguments.table:
-        print(table([json.loads(line) for line in RESULTS.read_text().splitlines()]))
+        print(fmri_tables.table([json.loads(line) for line in RESULTS.read_text().splitlines()]))
         return
     torch.set_num_threads(1)
     words = ["ABIDE" if word == str(arguments.data) else word for word in sys.argv[1:]]
@@ -605,98 +608,6 @@ def main() -> None:
             if arguments.part != "pilot":
                 with RESULTS.open("a") as file:
                     file.write(json.dumps(about | row) + "\n")
-
-
-def table(rows: list[dict[str, Any]]) -> str:
-    """Markdown: one table for each part."""
-    return "\n\n".join(
-        part
-        for part in (probe_table(rows), health_table(rows), synthetic_table(rows))
-        if part.count("\n") > 1
-    )
-
-
-def probe_table(rows: list[dict[str, Any]]) -> str:
-    """Scores with their intervals over people, and how they compare with connectivity."""
-    lines = [
-        "| encoder | features | clips | diagnosis, AUROC | less connectivity | sex, AUROC | age, r | less connectivity "
-        "| recognised |",
-        "|" + "---|" * 9,
-    ]
-    for row in (r for r in rows if r["part"] == "probe"):
-        cells = [row["setting"], row["features"], str(row.get("clips", ""))]
-        for task in TASKS:
-            known = row.get(task, {})
-            if "interval" in known:
-                cells.append(_interval(known["interval"]))
-            else:
-                name = next(iter(known), "")
-                cells.append(f"{name} {_spread(known[name])}" if name else "")
-            if task != "sex":
-                off = known.get("against connectivity")
-                cells.append(_interval(off, sign=True) if off else "")
-        cells.append(_spread([100 * v for v in row["recognised"]], 0) + " %" if "recognised" in row else "")
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def health_table(rows: list[dict[str, Any]]) -> str:
-    """The doctor's verdicts, what he read, and what the features hold; mean and spread over seeds."""
-    read = {
-        "target_pooled_rank": "rank of scans",
-        "target_rank": "rank of tokens",
-        "prediction_match": "match",
-    }
-    lines = [
-        "| setting | steps | seeds | doctor | loss | "
-        + " | ".join(read.values())
-        + " | age, r, mean | age, r, pairs | recognised, mean |",
-        "|" + "---|" * 11,
-    ]
-    for (name, steps), runs in _grouped(rows, "health", "setting", "steps").items():
-        verdicts = ", ".join(sorted({r["verdict"] for r in runs}))
-        cells = [name, str(steps), str(len(runs)), verdicts, _spread([r["last"]["loss"] for r in runs])]
-        cells += [_spread([r["last"].get(key, float("nan")) for r in runs]) for key in read]
-        cells += [_spread([r[how]["age"] for r in runs]) for how in ("mean", "pairs")]
-        cells.append(_spread([100 * r["mean"]["recognised"] for r in runs], 0) + " %")
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def synthetic_table(rows: list[dict[str, Any]]) -> str:
-    """Scores of made-up scans, mean and spread over seeds."""
-    lines = [
-        "| setting | steps | seeds | doctor | group, AUROC: mean | pairs | age, r: mean | pairs |",
-        "|" + "---|" * 8,
-    ]
-    for (name, steps), runs in _grouped(rows, "synthetic", "setting", "steps").items():
-        verdicts = ", ".join(sorted({r.get("verdict", "") for r in runs}))
-        cells = [name, str(steps) if verdicts else "", str(len(runs)), verdicts]
-        cells += [
-            _spread([r[how][task] for r in runs]) if how in runs[0] else ""
-            for task in ("group", "age")
-            for how in ("mean", "pairs")
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def _grouped(rows: list[dict[str, Any]], part: str, *keys: str) -> dict[tuple, list[dict[str, Any]]]:
-    groups: dict[tuple, list[dict[str, Any]]] = {}
-    for row in rows:
-        if row["part"] == part:
-            groups.setdefault(tuple(row[k] for k in keys), []).append(row)
-    return groups
-
-
-def _interval(values: Sequence[float], sign: bool = False) -> str:
-    form = "{:+.2f} [{:+.2f}, {:+.2f}]" if sign else "{:.2f} [{:.2f}, {:.2f}]"
-    return form.format(*values)
-
-
-def _spread(values: Sequence[float], digits: int = 2) -> str:
-    mean = f"{np.mean(values):.{digits}f}"
-    return f"{mean} ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else mean
 
 
 if __name__ == "__main__":

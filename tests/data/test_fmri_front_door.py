@@ -11,6 +11,7 @@ from anyjepa.data.fmri import FmriConfig, FmriSource
 from anyjepa.data.fmri_modality import Fmri, clip_connectivity
 from anyjepa.data.gradients import as_rows, diffusion_gradients, group_connectivity, write_gradients
 from anyjepa.data.roi_scaling import RoiScaling
+from anyjepa.data.subjects import is_number
 from anyjepa.errors import ConfigError, DataError
 from anyjepa.methods.brainjepa import BrainJEPAConfig
 from anyjepa.training import RunConfig
@@ -229,3 +230,46 @@ def test_arrays_of_a_python_caller():
         kind.suit(FmriConfig(), (3, 32, 32))
     assert to_dict(kind.suit(FmriConfig(), (1, 12, 32)))["rois"] == 12
     assert kind.place(BrainJEPAConfig(positions="index"), source, FmriConfig()).gradients is None
+
+
+@pytest.mark.parametrize(
+    "cells, number",
+    [
+        (["1", "2", "1", "2", None], False),
+        (["20", "25", "30", "35"], True),
+        ([str(20 + i % 15) for i in range(90)], True),
+        (["1.5", "1.5", "2"], True),
+        (["1.0", "2.0", "1.0", "2.0"], False),
+        (["F", "M", "F"], False),
+    ],
+)
+def test_which_columns_are_values(cells, number):
+    assert is_number(cells) == number
+
+
+def test_images_and_an_atlas(tmp_path, monkeypatch, capsys):
+    """The TR is that of the header, the table is that of the BIDS data set, and regions without a voxel stay."""
+    nibabel = pytest.importorskip("nibabel", reason="nibabel is the extra 'fmri'")
+    pytest.importorskip("nilearn", reason="nilearn is the extra 'fmri'")
+    monkeypatch.chdir(tmp_path)
+    draws = np.random.default_rng(0)
+    labels = np.repeat(np.arange(1, 9), 8).reshape(4, 4, 4).astype("i2")
+    nibabel.save(nibabel.Nifti1Image(labels, np.eye(4)), "atlas.nii.gz")
+    (tmp_path / "bids").mkdir()
+    for i in range(4):
+        values = draws.standard_normal((4, 4, 4, 45)).astype("f4") + draws.standard_normal(45)
+        image = nibabel.Nifti1Image(values.astype("f4"), np.eye(4))
+        image.header.set_zooms((1, 1, 1, 2.5))
+        image.header.set_xyzt_units("mm", "sec")
+        nibabel.save(image, f"bids/sub-{i}_task-rest_bold.nii.gz")
+    (tmp_path / "bids/participants.tsv").write_text(
+        "participant_id\tage\n" + "".join(f"sub-{i}\t{20.5 + i}\n" for i in range(4))
+    )
+    assert main(pretrain(tmp_path / "bids", "--fmri.atlas", "atlas.nii.gz")) == 0
+    assert "4 scans of 4 subjects: 8 regions, 45 to 45 frames, TR 2.5 s" in capsys.readouterr().out
+    assert main(["embed", "run", "--data", "bids", "--out", "v.npy"]) == 0
+    assert np.load("v.npy").shape == (4, 16)
+    (tmp_path / "bids/sub-3_task-rest_bold.nii.gz").write_bytes(b"torn")
+    assert "sub-3_task-rest_bold.nii.gz" in told(
+        capsys, *pretrain(tmp_path / "bids", "--fmri.atlas", "atlas.nii.gz", "--overwrite")
+    )

@@ -128,13 +128,15 @@ def read_subjects(path: str | Path, scans: Sequence[str]) -> SubjectTable:
 
 
 def is_number(cells: Sequence[str | None]) -> bool:
-    """Whether a column holds values rather than classes: fractions, or whole numbers of more than FEW kinds."""
+    """Whether a column holds values rather than classes: fractions, or whole numbers of more than FEW kinds, or that seldom come
+    twice."""
     known = [cell for cell in cells if cell is not None]
     try:
         values = {float(cell) for cell in known}
     except ValueError:
         return False
-    return len(values) > FEW or any(value != round(value) for value in values)
+    many = len(values) > min(FEW, len(known) // 2)
+    return many or any(value != round(value) for value in values)
 
 
 def subject_of(scan: str) -> str:
