@@ -102,7 +102,7 @@ class StaticViews:
 
     def pairs(self) -> Pairs:
         """lam = a^2, variance = a^2 + b^2 / visible."""
-        a, b = np.square(self.signal), np.square(self.noise)
+        a, b = _squares(self.signal), _squares(self.noise)
         return Pairs(a, a + b / self.visible, a + b)
 
     def sample(self, n: int, generator: np.random.Generator) -> Samples:
@@ -142,7 +142,7 @@ class Temporal:
 
     def pairs(self) -> Pairs:
         """lam = g a^2, variance = a^2 + b^2."""
-        a, b = np.square(self.signal), np.square(self.noise)
+        a, b = _squares(self.signal), _squares(self.noise)
         return Pairs(np.asarray(self.persistence) * a, a + b)
 
     def sample(self, n: int, generator: np.random.Generator) -> Samples:
@@ -196,3 +196,7 @@ class RandomMasking:
         u = (generator.normal(size=(n, d)) * np.sqrt(np.maximum(eigenvalues, 0))) @ modes.T
         m = generator.random((n, d)) < self.visible
         return m * u, ~m * u
+
+
+def _squares(values: Sequence[float]) -> np.ndarray:
+    return np.square(np.asarray(values, dtype=np.float64))

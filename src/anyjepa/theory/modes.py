@@ -26,19 +26,20 @@ Array = Float[np.ndarray, "*modes"]
 def plateau(objective: Objective, depth: int, rho: ArrayLike) -> Array:
     """Amplitude w* at which the encoder ends. Zero for features that die (``rho`` <= 0)."""
     power = depth if objective == "jepa" else depth / (depth + 1)
-    return np.maximum(np.asarray(rho, dtype=np.float64), 0.0) ** power
+    # asarray here and below: numpy makes numbers of arrays without axes
+    return np.asarray(np.maximum(np.asarray(rho, dtype=np.float64), 0.0) ** power)
 
 
 def predictor_plateau(objective: Objective, depth: int, rho: ArrayLike) -> Array:
     """Gain v* at which the predictor ends, the same as that of each layer of the encoder."""
-    return plateau(objective, depth, rho) ** (1 / depth)
+    return np.asarray(plateau(objective, depth, rho) ** (1 / depth))
 
 
 def rate(objective: Objective, depth: int, lam: ArrayLike, rho: ArrayLike, amplitude: ArrayLike) -> Array:
     """dw/dt of the encoder's amplitude w, for ``lam`` of either sign."""
     lam, rho, w = (np.asarray(value, dtype=np.float64) for value in (lam, rho, amplitude))
     first = 3 - 1 / depth if objective == "jepa" else 2 - 1 / depth
-    return depth * (lam * w**first - lam / rho * w**3)
+    return np.asarray(depth * (lam * w**first - lam / rho * w**3))
 
 
 def critical_time(
@@ -99,7 +100,8 @@ def learning_curve(
     low, high = (np.log(s / (1 - s)) for s in (start / top, 0.999))
     shares = 1 / (1 + np.exp(-np.linspace(low, high, points)))
     shares[0] = start / top
-    return _elapsed(objective, depth, np.asarray(lam), np.asarray(rho), start, shares * top), shares
+    each = np.ones(points)
+    return _elapsed(objective, depth, lam * each, rho * each, start, shares * top), shares
 
 
 def series_time(
@@ -113,9 +115,9 @@ def series_time(
     lam, rho = np.broadcast_arrays(np.asarray(lam, dtype=np.float64), np.asarray(rho, dtype=np.float64))
     if objective == "mae":
         grown = np.log(1 / start) if depth == 1 else start ** (1 / depth - 1) / (depth - 1)
-        return grown / lam
+        return np.asarray(grown / lam)
     terms = [1 / (n * rho ** (2 * depth - n - 1) * start ** (n / depth)) for n in range(1, 2 * depth)]
-    return np.sum(terms, axis=0) / lam
+    return np.asarray(np.sum(terms, axis=0) / lam)
 
 
 def first_order_ratio(depth: int, rho: float, other: float, *, start: float = 0.01) -> float:
