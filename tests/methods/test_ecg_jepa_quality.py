@@ -65,4 +65,4 @@ def test_predictions_know_recordings_of_other_persons(recordings, tmp_path, seed
     learned, random = match(method, others), match(untrained(method, seed), others)
     print(f"seed {seed}: match {learned:.3f}, untrained {random:.3f}, {result.diagnosis.verdict}")
     assert result.diagnosis.verdict not in (*COLLAPSED, DIVERGED)
-    assert random + 0.27 < learned < 0.6
+    assert random + 0.27 < learned < 0.5
