@@ -50,7 +50,7 @@ def pretraining(rows: list[dict[str, Any]]) -> str:
 
 def curve(part: str, rows: list[dict[str, Any]]) -> str:
     """Macro ROC-AUC in percent: a line per protocol, a column per number of labels."""
-    budgets = list(dict.fromkeys(r["budget"] for r in rows))
+    budgets = sorted({r["budget"] for r in rows}, key=lambda b: b or float("inf"))
     heads = [f"{b} per class" if b else "all" for b in budgets]
     lines = [f"| {part} | " + " | ".join(heads) + " |", "|" + "---|" * (1 + len(budgets))]
     for tag, own in grouped(rows, "tag").items():

@@ -341,5 +341,7 @@ def _store(place: Path, config: EcgConfig) -> Store:
         return WfdbStore(place, records, config.label_key)
     tables = sorted(p for p in place.rglob("*") if p.suffix.lower() in (".csv", ".parquet"))
     if not tables:
-        raise DataError(f"the folder {place} holds no recordings; expected {KINDS}")
+        packed = sorted(p.name for p in place.glob("*.zip"))
+        hint = f"; unpack {packed[0]} first" if packed else ""
+        raise DataError(f"the folder {place} holds no recordings{hint}; expected {KINDS}")
     return open_csv(tables, config.file_rate)

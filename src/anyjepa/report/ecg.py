@@ -10,13 +10,14 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from anyjepa.contract import Batch, Masks, Method
-from anyjepa.errors import DataError
+from anyjepa.errors import DataError, MissingExtraError
 from anyjepa.report.error_map import Tally
 from anyjepa.report.figures import FigureSection, drawn
 from anyjepa.report.samples import POOL, Samples, affordable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 STRIPS = 3
 """Recordings that are drawn."""
@@ -60,15 +61,13 @@ def hidden_map(masks: Masks, method: Method, inputs: Float[Tensor, "B C T"]) -> 
 
 
 def _strip(samples: Samples, row: int, x: Float[Tensor, "C T"], hidden: Bool[np.ndarray, "C N"]) -> Any:
-    from matplotlib.figure import Figure
-
     config = samples.dataset.config
     leads, values = config.leads, millivolts(x, config)
     # Leads lie a whole number of large squares apart, so that one grid is right for all.
     reach = float(np.quantile(np.abs(values - np.median(values, axis=1, keepdims=True)), 0.995))
     apart = max(1.0, np.ceil(2 * min(reach, 2.5) / LARGE[1]) * LARGE[1])
     seconds = np.arange(x.shape[1]) / config.rate
-    figure = Figure(figsize=(10, 0.6 + 0.45 * len(leads) * apart))
+    figure = _figure(10, 0.6 + 0.45 * len(leads) * apart)
     axes = figure.add_subplot()
     token = seconds[-1] / hidden.shape[1]
     for k, lead in enumerate(leads):
@@ -100,6 +99,15 @@ def millivolts(x: Float[Tensor, "C T"], config: Any) -> Float[np.ndarray, "C T"]
     return np.where(
         values.any(axis=1, keepdims=True), values * np.asarray(config.std)[:, None] + mean[:, None], 0.0
     )
+
+
+def _figure(width: float, height: float) -> Figure:
+    """An empty figure, in inches."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise MissingExtraError("matplotlib", "ecg") from None
+    return Figure(figsize=(width, height))
 
 
 def _runs(row: Bool[np.ndarray, "N"]) -> list[tuple[int, int]]:
@@ -185,9 +193,7 @@ def _without_each_lead(
 
 
 def _bars(leads: tuple[str, ...], values: Float[np.ndarray, "C"], told: str) -> Any:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 2.4))
+    figure = _figure(6, 2.4)
     axes = figure.add_subplot()
     axes.bar(leads, values, color=HIDDEN)
     axes.axhline(0, color=INK, lw=0.6)
@@ -199,15 +205,13 @@ def _bars(leads: tuple[str, ...], values: Float[np.ndarray, "C"], told: str) -> 
 
 
 def _over_time(samples: Samples, row: int, error: Float[np.ndarray, "N"]) -> Any:
-    from matplotlib.figure import Figure
-
     config, x = samples.dataset.config, samples.inputs[row]
     values = millivolts(x, config)
     live = np.flatnonzero(values.any(axis=1))
     usual = config.leads.index("II") if "II" in config.leads else 0
     lead = usual if usual in live or not len(live) else int(live[0])
     seconds = np.arange(x.shape[1]) / config.rate
-    figure = Figure(figsize=(10, 2.6))
+    figure = _figure(10, 2.6)
     above, below = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [3, 2]})
     above.plot(seconds, values[lead] - np.median(values[lead]), color=INK, lw=0.8)
     low, high = above.get_ylim()
