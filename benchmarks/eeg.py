@@ -293,7 +293,9 @@ def main() -> None:
         print(tables([json.loads(line) for line in options.results.read_text().splitlines()]))
         return
     hardware = f"2-core x86 CPU, fp32, {torch.get_num_threads()} threads"
-    command = f"python {Path(sys.argv[0]).name} {' '.join(sys.argv[1:])}"
+    # Paths say nothing to others.
+    words = ["DATA" if word == str(options.data) else word for word in sys.argv[1:]]
+    command = f"python benchmarks/eeg.py {' '.join(words)}"
     for part in options.part:
         for seed in options.seeds:
             for row in PARTS[part](options.data, seed, options):

@@ -20,7 +20,11 @@ def test_recipe_builds_its_model(path, tmp_path):
     with_data.write_text(text + "\ndata: somewhere\n")
     config = RunConfig.load(with_data)
     if config.modality.name != "images":
-        config.modality.suit(config.reading, create(config.method, config.model).input_shape())
+        model = config.model
+        if hasattr(model, "with_channels"):
+            # Electrodes come from the data.
+            model = model.with_channels(("C3", "C4"), [[-0.07, 0.0, 0.06], [0.07, 0.0, 0.06]])
+        config.modality.suit(config.reading, create(config.method, model).input_shape())
         return
     size = config.reading.size
     height, width = (size, size) if isinstance(size, int) else size
