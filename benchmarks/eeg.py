@@ -96,7 +96,8 @@ def pretrained(
         )
 
     with tempfile.TemporaryDirectory() as scratch:
-        train(method, loader, how, scratch, overwrite=True)
+        if not train(method, loader, how, scratch, overwrite=True).finished:
+            raise SystemExit("interrupted")
         verdict, last = examine(scratch).verdict, read_rows(scratch)[-1]
     kept = {k: round(v, 4) for k, v in last.items() if "_" in k and isinstance(v, float)}
     facts = dict(verdict=verdict, last=kept, loss=last["loss"], windows=len(windows), steps=options.steps)
@@ -221,7 +222,8 @@ def classical(root: Path, seed: int, options: argparse.Namespace) -> Iterator[di
     wide = mmidb(root, UNSEEN, EEGConfig(rate=128.0, samples=LENGTHS[4], events=("T1", "T2")), labels=True)
     for name, task in {"fists/feet": wide, "left/right": bci2(root, "labelled")}.items():
         x = task.batch(range(len(task))).numpy().astype(np.float64)
-        for way in ("csp", "csp-wide", "slow") if name == "left/right" else ("csp", "csp-wide"):
+        ways = [way for way in CLASSICAL if way != "linear" and (name == "left/right" or "slow" not in way)]
+        for way in ways:
             scores = cross_validated(CLASSICAL[way], x, task.labels, seed, rate=task.rate)
             yield dict(
                 part="classical",
