@@ -51,6 +51,9 @@ def pretrain(config: RunConfig, *, overwrite: bool = False, source: Source | Non
     run, modality, reading = Path(config.out), config.modality, config.reading
     # Before an old run in the directory is deleted: what cannot be loaded is known by then.
     weights = _weights(config)
+    if weights is not None:
+        reading = modality.openable(reading, weights.reading, weights.method.input_shape())
+        config = replace(config, reading=reading)
     if first_process():
         prepare(run, overwrite)
     source = source or _open(config)

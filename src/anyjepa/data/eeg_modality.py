@@ -115,6 +115,9 @@ class EEG(Modality):
             model = model.with_channels(windows.electrodes, windows.positions)
         return replace(model, rate=windows.rate) if hasattr(model, "rate") else model
 
+    def openable(self, config: EEGConfig, theirs: EEGConfig, shape: tuple[int, ...]) -> EEGConfig:
+        return replace(config, samples=shape[1]) if config.samples == EEGConfig().samples else config
+
     def continued(
         self, config: EEGConfig, theirs: EEGConfig, source: Source, shape: tuple[int, ...]
     ) -> EEGConfig:

@@ -122,6 +122,11 @@ class Modality(ABC):
         unless overridden."""
         return model
 
+    def openable(self, config: Any, theirs: Any, shape: tuple[int, ...]) -> Any:
+        """The config with which the data of a run that starts from weights are opened, where that depends on the weights: windows
+        are cut when they are opened. The same unless overridden; see :meth:`continued`."""
+        return config
+
     def continued(self, config: Any, theirs: Any, source: Source, shape: tuple[int, ...]) -> Any:
         """The config of a run that starts from weights: read as these are used to, unless something else was chosen.
 
