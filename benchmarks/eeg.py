@@ -29,7 +29,6 @@ from anyjepa.data import build_loader
 from anyjepa.data.eeg import EEGWindows, from_arrays, open_eeg
 from anyjepa.data.eeg_config import EEGConfig
 from anyjepa.data.eeg_dataset import EEGDataset
-from anyjepa.data.montage import look_up
 from anyjepa.evaluation.within_subject import WithinSubjectConfig, within_subject
 from anyjepa.methods.sjepa import SJEPA, SJEPAConfig
 from anyjepa.methods.sjepa_heads import SCHEMES, SJEPAClassifier
@@ -37,7 +36,6 @@ from anyjepa.monitoring.examine import examine, read_rows
 from anyjepa.training import TrainConfig
 from anyjepa.training.loop import train
 from eeg_classical import CLASSICAL, FOLDS, cross_validated, linear_features
-from eeg_simulated import CHANNELS, simulate
 from eeg_table import tables
 
 RESULTS = Path(__file__).parent / "results" / "eeg.jsonl"
@@ -98,7 +96,8 @@ def pretrained(
         )
 
     with tempfile.TemporaryDirectory() as scratch:
-        train(method, loader, how, scratch, overwrite=True)
+        if not train(method, loader, how, scratch, overwrite=True).finished:
+            raise SystemExit("interrupted")
         verdict, last = examine(scratch).verdict, read_rows(scratch)[-1]
     kept = {k: round(v, 4) for k, v in last.items() if "_" in k and isinstance(v, float)}
     facts = dict(verdict=verdict, last=kept, loss=last["loss"], windows=len(windows), steps=options.steps)
@@ -223,7 +222,8 @@ def classical(root: Path, seed: int, options: argparse.Namespace) -> Iterator[di
     wide = mmidb(root, UNSEEN, EEGConfig(rate=128.0, samples=LENGTHS[4], events=("T1", "T2")), labels=True)
     for name, task in {"fists/feet": wide, "left/right": bci2(root, "labelled")}.items():
         x = task.batch(range(len(task))).numpy().astype(np.float64)
-        for way in ("csp", "csp-wide", "slow") if name == "left/right" else ("csp", "csp-wide"):
+        ways = [way for way in CLASSICAL if way != "linear" and (name == "left/right" or "slow" not in way)]
+        for way in ways:
             scores = cross_validated(CLASSICAL[way], x, task.labels, seed, rate=task.rate)
             yield dict(
                 part="classical",
@@ -237,39 +237,11 @@ def classical(root: Path, seed: int, options: argparse.Namespace) -> Iterator[di
             )
 
 
-def simulated(root: Path, seed: int, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """The smallest experiment: four classes of a simulated occipital rhythm; subjects of the trials are not those of training."""
-    places = look_up(CHANNELS)[1]
-    config = EEGConfig(rate=128.0, band=None, samples=LENGTHS[4])
-
-    def windows(subjects: int, trials: int, number: int, labels: bool) -> EEGWindows:
-        made = simulate(places, subjects, trials, number)
-        return from_arrays(
-            made.x,
-            CHANNELS,
-            128.0,
-            config=config,
-            groups=made.subjects,
-            positions=places,
-            labels=made.labels if labels else None,
-        )
-
-    unlabelled, task = windows(8, 125, 2 * seed, False), windows(1, 80, 2 * seed + 1, True)
-    told = dict(part="simulated", task="four rhythms")
-    ways = options.ways or tuple(f"{mode}-{scheme}" for mode in ("new", "full") for scheme in SCHEMES)
-    yield from scored(untrained(unlabelled, {}, seed), task, seed, ways, **told, source="untrained")
-    for diameter in (0.4, 0.6, 0.8):
-        method, facts = pretrained(unlabelled, 0.0, dict(masks=dict(diameter=diameter)), seed, options)
-        facts |= dict(source="8 other subjects", tokens=4, diameter=diameter)
-        yield from scored(method, task, seed, ways, **told, **facts)
-
-
 PARTS: dict[str, Callable[[Path, int, argparse.Namespace], Iterator[dict[str, Any]]]] = {
     "pilot": pilot,
     "sweeps": sweeps,
     "montage": montage,
     "classical": classical,
-    "simulated": simulated,
 }
 
 
@@ -293,7 +265,9 @@ def main() -> None:
         print(tables([json.loads(line) for line in options.results.read_text().splitlines()]))
         return
     hardware = f"2-core x86 CPU, fp32, {torch.get_num_threads()} threads"
-    command = f"python {Path(sys.argv[0]).name} {' '.join(sys.argv[1:])}"
+    # Paths say nothing to others.
+    words = ["DATA" if word == str(options.data) else word for word in sys.argv[1:]]
+    command = f"python benchmarks/eeg.py {' '.join(words)}"
     for part in options.part:
         for seed in options.seeds:
             for row in PARTS[part](options.data, seed, options):

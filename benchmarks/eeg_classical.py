@@ -70,7 +70,23 @@ def linear(train: np.ndarray, labels: np.ndarray, test: np.ndarray, rate: float)
     return model.fit(train, labels).predict(test)
 
 
-CLASSICAL: dict[str, Fit] = {"csp": csp(8, 30), "csp-wide": csp(4, 38), "slow": slow, "linear": linear}
+def normalised(fit: Fit) -> Fit:
+    """The same on trials whose channels all have mean 0 and variance 1: what S-JEPA's local encoder leaves of them at best."""
+
+    def standard(x: np.ndarray) -> np.ndarray:
+        return (x - x.mean(-1, keepdims=True)) / x.std(-1, keepdims=True)
+
+    return lambda train, labels, test, rate: fit(standard(train), labels, standard(test), rate)
+
+
+CLASSICAL: dict[str, Fit] = {
+    "csp": csp(8, 30),
+    "csp-wide": csp(4, 38),
+    "csp-normalised": normalised(csp(8, 30)),
+    "slow": slow,
+    "slow-normalised": normalised(slow),
+    "linear": linear,
+}
 
 
 @torch.no_grad()

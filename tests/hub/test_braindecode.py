@@ -88,3 +88,14 @@ def test_the_same_numbers_as_braindecode(samples):
     torch.testing.assert_close(
         fresh.positions.table, state["pos_encoder.pos_encoder_spat.weight"], rtol=0, atol=1e-4
     )
+
+
+def test_the_channels_are_those_of_braindecode_and_lie_where_theirs_do():
+    signal_jepa = pytest.importorskip("braindecode.models.signal_jepa", reason="braindecode is not installed")
+    pytest.importorskip("mne", reason="MNE knows where electrodes lie: pip install 'anyjepa[eeg]'")
+    from anyjepa.data.montage import look_up
+
+    theirs = signal_jepa._PRETRAIN_CHS_INFO
+    assert [channel["ch_name"] for channel in theirs] == list(LEE2019)
+    _, places = look_up(LEE2019)
+    np.testing.assert_allclose([channel["loc"][:3] for channel in theirs], places, atol=1e-6)

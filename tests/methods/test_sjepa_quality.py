@@ -17,9 +17,9 @@ from anyjepa.methods.sjepa import SJEPAConfig
 from anyjepa.objectives.regularizers import RegularizerConfig
 from anyjepa.schedules import OptimConfig
 
-TEXT = "F3 Fz F4 FC5 FC1 FC2 FC6 C3 Cz C4 CP5 CP1 CP2 CP6 P3 Pz P4 O1 Oz O2"
+TEXT = "F3 Fz F4 FC1 FC2 C3 Cz C4 CP1 CP2 P3 Pz P4 Oz"
 CHANNELS = tuple(TEXT.split())
-STEPS, SEEDS = 120, (0, 1, 2)
+STEPS, SEEDS = 100, (0, 1, 2)
 
 
 @pytest.fixture(scope="module")
@@ -59,12 +59,12 @@ def trained(method, windows, seed):
 def knowledge(method, windows):
     """Correlation of the contents of predictions and of targets, for one mask after the other."""
     method.eval()
-    x = windows.batch(range(0, len(windows), 3))
+    x = windows.batch(range(0, len(windows), 4))
     content = method.encode(x).tokens
     content = content - content.mean(0)
     drawn = method.draw_masks(Batch(x, torch.arange(len(x)))).targets[:, 0]
     guesses, truths = [], []
-    for hidden in (row.unique() for row in drawn[:12]):
+    for hidden in (row.unique() for row in drawn[:8]):
         context = torch.tensor(sorted(set(range(method.layout.tokens)) - set(hidden.tolist())))
         masks = Masks(context.expand(len(x), -1), hidden.expand(len(x), 1, -1))
         predicted = method(Batch(x, torch.arange(len(x))), masks).predicted[:, 0]
@@ -74,12 +74,18 @@ def knowledge(method, windows):
     return float((guess @ truth) / (guess.norm() * truth.norm()))
 
 
-def test_predictions_know_what_happens_on_unseen_recordings(recordings):
+@pytest.fixture(scope="module")
+def models(recordings):
+    """A trained model of each seed."""
+    return [trained(fresh(recordings[0], seed), recordings[0], seed) for seed in SEEDS]
+
+
+def test_predictions_know_what_happens_on_unseen_recordings(recordings, models):
     seen, unseen = recordings
     before = [knowledge(fresh(seen, seed), unseen) for seed in SEEDS]
-    after = [knowledge(trained(fresh(seen, seed), seen, seed), unseen) for seed in SEEDS]
+    after = [knowledge(model, unseen) for model in models]
     assert max(map(abs, before)) < 0.15, "an untrained predictor knows nothing"
-    assert min(after) > 0.5
+    assert min(after) > 0.45
 
 
 class Shifted(nn.Module):
@@ -100,13 +106,13 @@ def test_targets_of_other_windows_teach_nothing(recordings, monkeypatch):
     monkeypatch.setattr(
         method.target, "encoder", lambda own: Shifted(right(own)) if method.training else right(own)
     )
-    assert abs(knowledge(trained(method, seen, 0), unseen)) < 0.25
+    assert abs(knowledge(trained(method, seen, 0), unseen)) < 0.15
 
 
-def test_the_target_encoder_has_followed(recordings):
+def test_the_target_encoder_has_followed(recordings, models):
     seen, _ = recordings
-    start, method = fresh(seen, 0), trained(fresh(seen, 0), seen, 0)
+    start, method = fresh(seen, 0), models[0]
     x = seen.batch(range(16))
     first, now = start.eval().encode(x).tokens, method.eval().encode(x).tokens
     context = method.encode(x, encoder="context").tokens
-    assert (now - context).norm() < 0.5 * (first - context).norm()
+    assert (now - context).norm() < 0.8 * (first - context).norm()
