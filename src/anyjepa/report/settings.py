@@ -13,6 +13,8 @@ from anyjepa.training import RunConfig
 
 CHANGED, DERIVED, DEFAULT, UNKNOWN = "changed", "derived", "default", "unknown"
 """States of a setting: differs from the default; was left open and follows from size or data; is the default; has none."""
+MOST_SHOWN = 100
+"""Values of a list that are shown: categories of a table can be thousands."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +100,11 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 def _text(value: Any) -> str:
     if value is None:
         return "none"
+    if isinstance(value, Mapping):
+        return " ".join(f"{key}={_text(inner)}" for key, inner in value.items())
     if isinstance(value, list | tuple):
-        return ", ".join(map(_text, value)) or "none"
+        shown = ", ".join(map(_text, value[:MOST_SHOWN])) or "none"
+        return shown + (f", and {len(value) - MOST_SHOWN} more" if len(value) > MOST_SHOWN else "")
     if isinstance(value, float):
         return f"{value:.6g}"
     return str(value).lower() if isinstance(value, bool) else str(value)
