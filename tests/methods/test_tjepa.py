@@ -186,3 +186,10 @@ def test_what_cannot_be_is_named(fields, said):
 def test_rows_are_asked_for():
     with pytest.raises(ConfigError, match="rows"):
         TJEPAConfig().fit((3, 8, 8))
+
+
+def test_categories_start_as_loud_as_numbers_but_not_officially():
+    for compat, least, most in (("paper", 0.3, 3.0), ("official", 0.0, 0.3)):
+        tokenizer = make(columns=2, cardinalities=(0, 50), compat=compat).context_encoder.tokenizer
+        ratio = tokenizer.embedding.weight.std() / tokenizer.weight.std()
+        assert least < ratio < most

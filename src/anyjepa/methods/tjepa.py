@@ -232,7 +232,7 @@ class TJEPA(Method):
                 dropout=c.predictor_dropout,
                 activation=c.activation,
             )
-            initialise_columns(self)
+            initialise_columns(self, categories=self.official)
         self.target = TargetRule(self.context_encoder, c.target)
         if c.clamp is not None:
             for parameter in self.context_encoder.parameters():

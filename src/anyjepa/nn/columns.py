@@ -140,11 +140,21 @@ class ColumnPredictor(nn.Module):
         return self.proj(self.norm(x)).unflatten(0, (b, m))
 
 
-def initialise_columns(module: nn.Module, std: float = 0.02) -> None:
+def initialise_columns(module: nn.Module, std: float = 0.02, *, categories: bool = False) -> None:
     """Truncated normal weights of linear layers and embeddings, zero biases, in place; the joint projection of queries, keys and
-    values, which is no linear layer by itself, keeps PyTorch's Xavier-uniform start, as in the official code."""
+    values, which is no linear layer by itself, keeps PyTorch's Xavier-uniform start, as in the official code.
+
+    Args:
+        module: what to initialise.
+        std: standard deviation of the weights.
+        categories: that of the vectors of categories too (official code), which is a tenth of what numbers start with; else the
+            start of the tokenizer stays.
+    """
+    own = [part.embedding for part in module.modules() if isinstance(part, ColumnTokenizer)]
     for part in module.modules():
-        if isinstance(part, nn.Linear | nn.Embedding):
+        if isinstance(part, nn.Linear) or (
+            isinstance(part, nn.Embedding) and (categories or part not in own)
+        ):
             nn.init.trunc_normal_(part.weight, std=std)
         if isinstance(part, nn.Linear) and part.bias is not None:
             nn.init.zeros_(part.bias)

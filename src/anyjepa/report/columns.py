@@ -82,7 +82,7 @@ def column_errors_section(method: Method, samples: Samples, seed: int) -> Figure
         np.add.at(count, where, 1)
     seen = count > 0
     share = np.where(seen, error / np.maximum(guess, 1e-12), np.nan)
-    figure = _bars(names, share, "error / that of the mean of the column")
+    figure = _bars(names, share, "error / that of the mean of the column", reference=1.0)
     return FigureSection(
         "How much of each column the others do not tell: the squared error of its predicted representation over that of one "
         "guess for all rows, the mean of what is to be predicted. At 1 nothing is predicted; above 1, as long as training is "
@@ -127,13 +127,17 @@ def _names(method: Method, samples: Samples) -> list[str]:
     return ["[REG]" if j is None else known[j].name for j in order]
 
 
-def _bars(names: list[str], values: np.ndarray, label: str) -> Any:
+def _bars(names: list[str], values: np.ndarray, label: str, reference: float | None = None) -> Any:
+    """Bars, the largest first; with a reference on a logarithmic axis around it."""
     from matplotlib.figure import Figure
 
     order = np.argsort(-np.nan_to_num(values, nan=-1.0), kind="stable")[:LARGEST][::-1]
     figure = Figure(figsize=(7, 0.7 + 0.22 * len(order)))
     axes = figure.add_subplot()
     axes.barh(np.arange(len(order)), values[order], color=BLUE)
+    if reference is not None:
+        axes.set_xscale("log")
+        axes.axvline(reference, color=ORANGE, linewidth=1)
     axes.set_yticks(np.arange(len(order)), [_short(names[i]) for i in order])
     axes.set_xlabel(label + (f" (the {LARGEST} largest of {len(names)})" if len(names) > LARGEST else ""))
     axes.spines[["top", "right"]].set_visible(False)

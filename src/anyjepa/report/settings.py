@@ -13,9 +13,8 @@ from anyjepa.training import RunConfig
 
 CHANGED, DERIVED, DEFAULT, UNKNOWN = "changed", "derived", "default", "unknown"
 """States of a setting: differs from the default; was left open and follows from size or data; is the default; has none."""
-
 MOST_SHOWN = 24
-"""Values of a list that are shown; of a longer one the first, and how many there are."""
+"""Values of a list that are shown: categories of a table can be thousands."""
 
 
 @dataclass(frozen=True)
@@ -101,11 +100,13 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 def _text(value: Any) -> str:
     if value is None:
         return "none"
-    if isinstance(value, list | tuple) and len(value) > MOST_SHOWN:
-        inner = f" of {len(value[0])} each" if isinstance(value[0], list | tuple) else ""
-        return f"{_text(value[0] if not inner else value[0][:2])}, ... ({len(value)} values{inner})"
+    if isinstance(value, Mapping):
+        return " ".join(f"{key}={_text(inner)}" for key, inner in value.items())
     if isinstance(value, list | tuple):
-        return ", ".join(map(_text, value)) or "none"
+        if len(value) > MOST_SHOWN and isinstance(value[0], list | tuple):
+            return f"{len(value)} x {len(value[0])} values"
+        shown = ", ".join(map(_text, value[:MOST_SHOWN])) or "none"
+        return shown + (f", and {len(value) - MOST_SHOWN} more" if len(value) > MOST_SHOWN else "")
     if isinstance(value, float):
         return f"{value:.6g}"
     return str(value).lower() if isinstance(value, bool) else str(value)

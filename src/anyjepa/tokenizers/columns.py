@@ -80,10 +80,15 @@ class ColumnTokenizer(nn.Module):
         both = len(numbers) > 0 and len(categories) > 0
         self.types = nn.Embedding(2, dim) if types and both else None
         self.index = nn.Embedding(len(sizes), dim) if index else None
-        # U(-1/sqrt(D), 1/sqrt(D)), that of nn.Linear.
-        for parameter in (self.weight, self.bias, self.registers):
+        self.initialise()
+
+    def initialise(self) -> None:
+        """U(-1/sqrt(D), 1/sqrt(D)), the start of ``nn.Linear``, for numbers, categories, biases and registers alike: what a
+        category says is then as loud as what a number says."""
+        table = None if self.embedding is None else self.embedding.weight
+        for parameter in (self.weight, table, self.bias, self.registers):
             if parameter is not None:
-                nn.init.uniform_(parameter, -1 / math.sqrt(dim), 1 / math.sqrt(dim))
+                nn.init.uniform_(parameter, -1 / math.sqrt(self.dim), 1 / math.sqrt(self.dim))
 
     def forward(self, x: Float[Tensor, "B 1 d"]) -> Float[Tensor, "B N D"]:
         """Tokens of all columns behind the registers.
