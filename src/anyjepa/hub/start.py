@@ -84,6 +84,7 @@ def start(method: Method, loaded: Loaded) -> None:
         for name, tensor in loaded.method.state_dict().items():
             if name in own:
                 own[name].copy_(tensor)
+        return
     # The target encoder last: a method with a single encoder starts from the better one.
     for role in ("context", "target"):
         encoder_of(method, role).load_state_dict(encoder_of(loaded.method, role).state_dict())
