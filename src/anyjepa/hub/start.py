@@ -81,10 +81,12 @@ def start(method: Method, loaded: Loaded) -> None:
     """Copy the weights into a new method whose config was adopted: all of them if they are all there, else the encoders."""
     own = method.state_dict()
     if _complete(method.name, loaded):
-        for name, tensor in loaded.method.state_dict().items():
+        theirs = loaded.method.state_dict()
+        for name, tensor in theirs.items():
             if name in own:
                 own[name].copy_(tensor)
-        return
+        if own.keys() == theirs.keys():
+            return
     # The target encoder last: a method with a single encoder starts from the better one.
     for role in ("context", "target"):
         encoder_of(method, role).load_state_dict(encoder_of(loaded.method, role).state_dict())
