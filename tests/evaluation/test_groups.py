@@ -63,6 +63,12 @@ def test_too_few_people():
         join(features(source), source, None, None).split(0)
 
 
+def test_too_few_of_every_class():
+    source = People(range(12), tuple(map(str, range(12))), np.arange(12) // 3)
+    with pytest.raises(DataError, match="cannot be cut into 5 folds"):
+        join(features(source), source, None, None).split(0)
+
+
 def test_people_on_both_sides_are_refused_by_name():
     train, test = people(6, 2), people(6, 2, first=5)
     with pytest.raises(DataError, match=r"1 groups .* \(p5\)"):

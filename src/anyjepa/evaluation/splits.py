@@ -60,8 +60,13 @@ def group_folds(
     with warnings.catch_warnings():
         # A class of fewer groups than folds cannot be in each of them, which is no reason not to spread the others.
         warnings.simplefilter("ignore", UserWarning)
-        for k, (_, held) in enumerate(split.split(labels, labels, groups)):
-            fold[held] = k
+        try:
+            for k, (_, held) in enumerate(split.split(labels, labels, groups)):
+                fold[held] = k
+        except ValueError as error:
+            raise DataError(
+                f"the labelled samples cannot be cut into {parts} folds: {error}; give test data"
+            ) from None
     return fold
 
 
