@@ -139,7 +139,7 @@ def test_weights_go_on_only_with_data_as_they_were_trained(run, tmp_path, capsys
         str(out),
     ]
     assert main([*arguments, "--eeg.band", "[1, 30]"]) == 2
-    assert "set eeg.rate and eeg.band" in capsys.readouterr().err
+    assert "the weights are for eeg.band=[0.5, 40]" in capsys.readouterr().err
     fewer = [*arguments, "--eeg.channels", "[C3, C4]", "--overwrite"]
     assert main(fewer) == 2
     assert "the weights take 8 channels (channels, samples), the data have 2" in capsys.readouterr().err

@@ -56,11 +56,8 @@ def pretrain(config: RunConfig, *, overwrite: bool = False, source: Source | Non
     if weights is not None:
         reading = modality.continued(reading, weights.reading)
     source = source or modality.open(config.data, reading)
-    if weights is not None and source.channels != (theirs := weights.method.input_shape())[0]:
-        raise ConfigError(
-            f"the weights take {theirs[0]} channels ({modality.axes}), the data have {source.channels}: choose as many of "
-            f"them, for images with images.channels={theirs[0]}"
-        )
+    if weights is not None:
+        modality.meets(source, weights.method.input_shape())
     report = modality.inspect(source, reading)
     _refuse_broken(report, config)
     source, reading = modality.settle(source, reading)

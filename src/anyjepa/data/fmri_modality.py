@@ -105,6 +105,13 @@ class Fmri(Modality):
             )
         return replace(model, gradients=as_rows(table))
 
+    def meets(self, source: Source, shape: tuple[int, ...]) -> None:
+        if shape[1] != _scans(source).rois:
+            raise ConfigError(
+                f"the weights are for {shape[1]} regions, the scans have {_scans(source).rois}: another atlas needs weights of "
+                "its own"
+            )
+
     def adapt(self, method: Method, source: Source) -> Method:
         if method.input_shape()[1] != _scans(source).rois:
             raise DataError(

@@ -150,6 +150,18 @@ class Modality(ABC):
                 config = replace(config, **{name: trained})
         return config
 
+    def meets(self, source: Source, shape: tuple[int, ...]) -> None:
+        """Refuse data that weights for samples of ``shape`` cannot go on with.
+
+        Raises:
+            ConfigError: the samples have other channels.
+        """
+        if source.channels != shape[0]:
+            raise ConfigError(
+                f"the weights take {shape[0]} channels ({self.axes}), the data have {source.channels}: choose as many of them, "
+                f"for images with images.channels={shape[0]}"
+            )
+
     def adapt(self, method: Method, source: Source) -> Method:
         """A trained method for other data, e.g. other channels. The same unless overridden.
 
