@@ -117,11 +117,13 @@ class FileTable(Table):
         file = min(bisect.bisect_right(self._starts, i), len(self.files)) - 1
         return f"{self.files[file].name} row {i - self._starts[file]}"
 
+    @abstractmethod
     def _names(self, file: Path) -> Sequence[str]:
-        raise NotImplementedError
+        """Columns of a file."""
 
+    @abstractmethod
     def _read(self, file: Path, names: list[str]) -> Iterator[dict[str, pa.Array]]:
-        raise NotImplementedError
+        """Stretches of these columns."""
 
 
 class ParquetTable(FileTable):

@@ -295,8 +295,7 @@ class BrainJEPA(IJEPA):
         """
         if valid is None:
             return super().encode(x, encoder=encoder, layer=layer)
-        if encoder not in ("target", "context"):
-            raise ConfigError(f"unknown encoder '{encoder}': {nearest(encoder, ('target', 'context'))}")
+        module = self.encoder_module(encoder)
         if valid.shape != (len(x), x.shape[-1]):
             raise ConfigError(f"valid must be (B, T) = {(len(x), x.shape[-1])}, got {tuple(valid.shape)}")
         patches = valid.unflatten(1, (-1, self.config.patch_size)).all(2)
@@ -304,7 +303,6 @@ class BrainJEPA(IJEPA):
             raise ConfigError(
                 f"a clip without {self.config.patch_size} valid frames in a patch has no representation"
             )
-        module = self.target_encoder if encoder == "target" else self.context_encoder
         tokens_valid = patches.repeat(1, self.layout.grid[0])
         tokens = module(self.context_encoder.tokenizer.cut(x), valid=tokens_valid, layer=layer)
         weight = tokens_valid.unsqueeze(-1).to(tokens.dtype)

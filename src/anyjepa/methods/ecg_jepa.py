@@ -22,7 +22,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from anyjepa.contract import Batch, Layout, Masks, Method, Output, Representation
-from anyjepa.errors import ConfigError, nearest
+from anyjepa.errors import ConfigError
 from anyjepa.masking.intervals import IntervalMaskConfig, interval_masks
 from anyjepa.nn.predictor import Predictor
 from anyjepa.nn.recordings import NANO, RecordingConfig, fit_recording
@@ -302,9 +302,7 @@ class ECGJEPA(Method):
 
     def encoder_module(self, encoder: str = "target") -> nn.Module:
         """One of the two encoders."""
-        if encoder not in ("target", "context"):
-            raise ConfigError(f"unknown encoder '{encoder}': {nearest(encoder, ('target', 'context'))}")
-        return self.target_encoder if encoder == "target" else self.context_encoder
+        return self.target.named(self.context_encoder, encoder)
 
     def input_shape(self) -> tuple[int, ...]:
         """(C, T)."""

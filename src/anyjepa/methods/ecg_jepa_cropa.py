@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from anyjepa.contract import Batch, Layout, Masks, Method, Output, Representation
-from anyjepa.errors import ConfigError, nearest
+from anyjepa.errors import ConfigError
 from anyjepa.masking.columns import ColumnMaskConfig, column_masks
 from anyjepa.nn.cross_pattern import CrossPatternEncoder, LeadPredictor
 from anyjepa.nn.recordings import NANO, RecordingConfig, fit_recording
@@ -235,9 +235,7 @@ class Cropa(Method):
 
     def encoder_module(self, encoder: str = "target") -> nn.Module:
         """One of the two encoders."""
-        if encoder not in ("target", "context"):
-            raise ConfigError(f"unknown encoder '{encoder}': {nearest(encoder, ('target', 'context'))}")
-        return self.target_encoder if encoder == "target" else self.context_encoder
+        return self.target.named(self.context_encoder, encoder)
 
     def input_shape(self) -> tuple[int, ...]:
         """(C, T)."""

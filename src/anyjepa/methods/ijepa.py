@@ -23,7 +23,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from anyjepa.contract import Batch, Layout, Masks, Method, Output, Representation
-from anyjepa.errors import ConfigError, nearest
+from anyjepa.errors import ConfigError
 from anyjepa.masking.multiblock import MultiBlockConfig, multiblock
 from anyjepa.masking.random import RandomMaskConfig, random_masks
 from anyjepa.nn.predictor import Predictor
@@ -250,9 +250,7 @@ class IJEPA(Method):
 
     def encoder_module(self, encoder: str = "target") -> nn.Module:
         """The ``"target"`` (default) or the ``"context"`` encoder."""
-        if encoder not in ("target", "context"):
-            raise ConfigError(f"unknown encoder '{encoder}': {nearest(encoder, ('target', 'context'))}")
-        return self.target_encoder if encoder == "target" else self.context_encoder
+        return self.target.named(self.context_encoder, encoder)
 
     def input_shape(self) -> tuple[int, ...]:
         """(C, H, W)."""

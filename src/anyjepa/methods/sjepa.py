@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from anyjepa.contract import Batch, Layout, Masks, Method, Output, Representation
-from anyjepa.errors import ConfigError, nearest
+from anyjepa.errors import ConfigError
 from anyjepa.masking.spheres import distinct, spheres
 from anyjepa.methods.sjepa_config import SJEPAConfig
 from anyjepa.nn.attention import take
@@ -164,8 +164,7 @@ class SJEPA(Method):
 
         The published weights and the paper's downstream models are the context encoder.
         """
-        if encoder not in ("target", "context"):
-            raise ConfigError(f"unknown encoder '{encoder}': {nearest(encoder, ('target', 'context'))}")
+        module = self.target.named(self.context_encoder, encoder)
         channels = self.config.channels or ()
         if x.ndim != 3 or x.shape[1] != len(channels):
             raise ConfigError(
@@ -173,7 +172,6 @@ class SJEPA(Method):
                 "for other channels use with_channels"
             )
         layout = self.tokenizer.layout(x.shape[1], x.shape[2])
-        module = self.target_encoder if encoder == "target" else self.context_encoder
         tokens = module(self.tokenizer(x) + self.positions(layout.grid[1]), layer=layer)
         return Representation(tokens, tokens.mean(dim=1), encoder, layer, layout)
 

@@ -327,9 +327,7 @@ class TJEPA(Method):
 
     def encoder_module(self, encoder: str = "target") -> nn.Module:
         """The ``"target"`` (default) or the ``"context"`` encoder."""
-        if encoder not in ("target", "context"):
-            raise ConfigError(f"unknown encoder '{encoder}': {nearest(encoder, ('target', 'context'))}")
-        return self.target_encoder if encoder == "target" else self.context_encoder
+        return self.target.named(self.context_encoder, encoder)
 
     def input_shape(self) -> tuple[int, ...]:
         """(1, d)."""

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from anyjepa.errors import ConfigError, nearest
 
 TARGET_RULES = ("ema", "frozen", "online", "stopgrad")
+ENCODERS = ("target", "context")
 
 
 class TargetRule(nn.Module):
@@ -42,6 +43,16 @@ class TargetRule(nn.Module):
     def encoder(self, online: nn.Module) -> nn.Module:
         """The module that makes the targets. Call it without gradient unless :attr:`has_gradient`."""
         return online if self.copy is None else self.copy
+
+    def named(self, online: nn.Module, name: str) -> nn.Module:
+        """The ``"target"`` encoder, or the ``"context"`` encoder, which is the online one.
+
+        Raises:
+            ConfigError: another name.
+        """
+        if name not in ENCODERS:
+            raise ConfigError(f"unknown encoder '{name}': {nearest(name, ENCODERS)}")
+        return self.encoder(online) if name == "target" else online
 
     @torch.no_grad()
     def update(self, online: nn.Module, momentum: float) -> None:
