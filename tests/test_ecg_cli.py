@@ -231,7 +231,7 @@ def test_values_that_are_not_finite_are_told(tmp_path, capsys):
         (["--ecg.leads", "[I,II,V7]"], "unknown lead 'V7'"),
         (["--ecg.seconds", "20"], "shorter than 20 s"),
         (["--model.length", "100"], "set ecg.seconds=1"),
-        (["--model.channels", "2"], "expects (2, 200) (leads, samples)"),
+        (["--model.channels", "2"], "expects 2 x 200 (leads, samples)"),
         (["--model.patch_size", "7"], "not divisible by patch"),
     ],
 )

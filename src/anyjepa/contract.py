@@ -21,6 +21,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from anyjepa.bundle import Inputs, Shape
 from anyjepa.schedules import OptimConfig
 
 
@@ -71,7 +72,7 @@ class Batch:
     """Samples, and the numbers that name every random draw about them.
 
     Attributes:
-        inputs: (B, C, ...) normalised float input.
+        inputs: (B, C, ...) normalised float input, or a bundle of several such parts: what the training data draw.
         index: (B,) position of each sample in its data set. Stays on the CPU.
         step: optimizer step, counted from 0.
         seed: seed of the run.
@@ -80,7 +81,7 @@ class Batch:
             accumulation changes a draw. None: this batch is the whole step.
     """
 
-    inputs: Float[Tensor, "B C *size"]
+    inputs: Inputs
     index: Int[Tensor, "B"]
     step: int = 0
     seed: int = 0
@@ -145,8 +146,8 @@ class Method(nn.Module):
         """Schedules and optimizer constants, of the paper unless changed."""
         return self.config.optim
 
-    def forward(self, batch: Batch | Tensor) -> Output:
-        """Loss and intermediates of one batch. A bare tensor is a batch of samples 0..B-1 of the current step."""
+    def forward(self, batch: Batch | Inputs) -> Output:
+        """Loss and intermediates of one batch. Bare inputs are a batch of samples 0..B-1 of the current step."""
         raise NotImplementedError
 
     def after_step(self, step: int) -> None:
@@ -163,8 +164,8 @@ class Method(nn.Module):
         """
         return None
 
-    def encode(self, x: Tensor, *, encoder: str = "target", layer: int = -1) -> Representation:
-        """Representation of full inputs ``x`` (B, C, ...), nothing masked. The caller decides about gradients."""
+    def encode(self, x: Inputs, *, encoder: str = "target", layer: int = -1) -> Representation:
+        """Representation of full inputs ``x`` of :meth:`input_shape`, nothing masked. The caller decides about gradients."""
         raise NotImplementedError
 
     def encoder_module(self, encoder: str = "target") -> nn.Module | None:
@@ -175,8 +176,8 @@ class Method(nn.Module):
         """
         return None
 
-    def input_shape(self) -> tuple[int, ...]:
-        """Shape (C, ...) of one sample that the method expects."""
+    def input_shape(self) -> Shape:
+        """Shape (C, ...) of one sample that :meth:`encode` expects, or that of each part of a bundle."""
         raise NotImplementedError
 
     def compile_units(self) -> Iterable[nn.Module]:

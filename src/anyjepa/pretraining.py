@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import distributed
 
+from anyjepa.bundle import Shape, described
 from anyjepa.contract import Method
 from anyjepa.data import Dataset, Source, build_loader
 from anyjepa.data.broken import Broken, explain
@@ -67,8 +68,10 @@ def pretrain(config: RunConfig, *, overwrite: bool = False, source: Source | Non
     if hasattr(model, "fit"):
         model = model.fit(modality.shape(source, reading, report))
     method = _build(replace(config, model=model), weights)
-    _check(method, (source.channels, *method.input_shape()[1:]), modality)
-    reading = modality.suit(reading, method.input_shape())
+    expected = method.input_shape()
+    if isinstance(expected, tuple):
+        _check(method, (source.channels, *expected[1:]), modality)
+    reading = modality.suit(reading, expected)
     config = replace(config, model=method.config, reading=reading)
     dataset = modality.dataset(source, reading)
     _check(method, dataset.shape, modality)
@@ -203,10 +206,11 @@ def _build(config: RunConfig, weights: Loaded | None) -> Method:
     return method
 
 
-def _check(method: Method, shape: tuple[int, ...], modality: Modality) -> None:
+def _check(method: Method, shape: Shape, modality: Modality) -> None:
     if shape != method.input_shape():
         raise ConfigError(
-            f"the data give samples of shape {shape}, the model expects {method.input_shape()} ({modality.axes}): leave "
+            f"the data give samples of shape {described(shape)}, the model expects {described(method.input_shape())} "
+            f"({modality.axes}): leave "
             "the sizes of the model out to take them from the data"
         )
 

@@ -1,21 +1,35 @@
 """Tiny settings of every registered method: what the generic suite runs. A new method adds one entry."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+
+import torch
+
+from anyjepa.bundle import Bundle, Inputs, Shape
 
 
 @dataclass(frozen=True)
 class Case:
-    """A tiny config and input shapes (C, ...), odd ones among them, that it must take.
+    """A tiny config and the shapes of samples, odd ones among them, that it must encode.
 
-    ``ema``: its target encoder is a moving average of another one. ``masks``: it hides tokens.
+    ``ema``: its target encoder is a moving average of another one. ``masks``: it hides tokens. ``drawn``: (samples, shape,
+    generator) to what it trains on, where that is not what it encodes.
     """
 
     fields: dict[str, Any]
-    shapes: tuple[tuple[int, ...], ...]
+    shapes: tuple[Shape, ...]
     ema: bool = True
     masks: bool = True
     variants: tuple[dict[str, Any], ...] = field(default=())
+    drawn: Callable[[int, Shape, torch.Generator], Inputs] | None = None
+
+
+def noise(n: int, shape: Shape, generator: torch.Generator) -> Inputs:
+    """``n`` random samples of a shape."""
+    if isinstance(shape, tuple):
+        return torch.randn(n, *shape, generator=generator)
+    return Bundle({name: torch.randn(n, *part, generator=generator) for name, part in shape.items()})
 
 
 _SMALL = dict(dim=16, depth=2, heads=2, predictor_width=8, predictor_depth=2)

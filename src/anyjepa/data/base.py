@@ -45,8 +45,11 @@ class Source(ABC):
         """Number of samples N."""
 
     @abstractmethod
-    def read(self, i: int) -> Shaped[Tensor, "C *size"]:
-        """Sample ``i``; DataError names a broken one. Images are uint8 in 0..255, or float32 meant to lie in 0..1."""
+    def read(self, i: int) -> Any:
+        """Sample ``i``: a tensor (C, ...), or what else the data set of its kind makes batches of; DataError names a broken one.
+
+        Images are uint8 in 0..255, or float32 meant to lie in 0..1.
+        """
 
     @abstractmethod
     def identity(self, i: int) -> str:

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from anyjepa.bundle import Inputs, Shape, join
 from anyjepa.data.base import Source
 from anyjepa.errors import DataError
 
@@ -44,19 +45,23 @@ class Dataset(ABC):
 
     @property
     @abstractmethod
-    def shape(self) -> tuple[int, ...]:
-        """(C, ...) of one sample as methods see it."""
+    def shape(self) -> Shape:
+        """(C, ...) of one sample as evaluation sees it, or that of each part of a bundle."""
 
     @abstractmethod
-    def draw(self, step: int, indices: Indices, seed: int) -> Float[Tensor, "B C *size"]:
+    def draw(self, step: int, indices: Indices, seed: int) -> Inputs:
         """Training batch. Row b depends on seed, step, indices[b] only."""
+
+    def varied(self, step: int, indices: Indices, seed: int) -> Inputs:
+        """Samples of :attr:`shape` for training with labels: those of :meth:`draw`, unless a method draws more than one view."""
+        return self.draw(step, indices, seed)
 
     def cropped(self, scale: tuple[float, float]) -> Dataset:
         """The same, with training crops of this least and largest share of a sample where the kind of data has a choice of it."""
         return self
 
     @abstractmethod
-    def finish(self, samples: list[Tensor]) -> Float[Tensor, "B C *size"]:
+    def finish(self, samples: list[Any]) -> Inputs:
         """Evaluation batch of samples as they were read; nothing random."""
 
     def __len__(self) -> int:
@@ -67,11 +72,11 @@ class Dataset(ABC):
         """Indices of the samples that could not be read so far, in this process or any loader worker."""
         return self._broken.nonzero().flatten().tolist()
 
-    def evaluation(self, indices: Indices) -> Float[Tensor, "B C *size"]:
+    def evaluation(self, indices: Indices) -> Inputs:
         """Samples as evaluation sees them. Broken ones are replaced."""
         return self.finish([self.read(i)[0] for i in np.asarray(indices, dtype=np.int64).tolist()])
 
-    def read(self, i: int) -> tuple[Tensor, int]:
+    def read(self, i: int) -> tuple[Any, int]:
         """Sample ``i``, or the next readable in place of a broken one; and the index that was read.
 
         Raises:
@@ -83,7 +88,7 @@ class Dataset(ABC):
                 return sample, j
         raise DataError(f"none of the {len(self)} {self.noun} can be read")
 
-    def attempt(self, i: int, instead: str = "it is left out") -> Tensor | None:
+    def attempt(self, i: int, instead: str = "it is left out") -> Any | None:
         """Sample ``i``, or None when it cannot be read, which is counted.
 
         Args:
@@ -116,7 +121,7 @@ class Dataset(ABC):
 class Loaded:
     """Some samples as evaluation sees them."""
 
-    inputs: Float[Tensor, "B C *size"]
+    inputs: Inputs
     """What a method takes."""
     labels: Int[Tensor, "B"] | Float[Tensor, "B"] | None
     """Their classes or measured values; None when the source was opened without labels."""
@@ -137,8 +142,8 @@ def load_all(dataset: Dataset, indices: Indices | None = None, batch_size: int =
     chosen = np.arange(len(dataset)) if indices is None else np.asarray(indices, dtype=np.int64)
     for start in range(0, len(chosen), batch_size):
         rows: list[int] = []
-        finished: list[Tensor] = []
-        held: list[Tensor] = []
+        finished: list[Inputs] = []
+        held: list[Any] = []
         weight = 0
         for i in chosen[start : start + batch_size].tolist():
             sample = dataset.attempt(i)
@@ -156,7 +161,7 @@ def load_all(dataset: Dataset, indices: Indices | None = None, batch_size: int =
             finished.append(dataset.finish(held))
         index, labels = torch.tensor(rows), dataset.source.labels
         yield Loaded(
-            finished[0] if len(finished) == 1 else torch.cat(finished),
+            join(finished),
             None if labels is None else torch.from_numpy(labels)[index],
             index,
         )

@@ -15,10 +15,11 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
+from anyjepa.bundle import Inputs
 from anyjepa.contract import Batch
 from anyjepa.errors import AnyjepaError, ConfigError
 from anyjepa.randomness import permutation
@@ -30,7 +31,7 @@ class Drawable(Protocol):
 
     def __len__(self) -> int: ...
 
-    def draw(self, step: int, indices: np.ndarray, seed: int) -> Float[Tensor, "B C *size"]:
+    def draw(self, step: int, indices: np.ndarray, seed: int) -> Inputs:
         """The samples ``indices`` as drawn in optimizer step ``step`` of the run ``seed``."""
         ...
 
@@ -131,8 +132,8 @@ class StepSampler(Sampler[Request]):
 
 
 class _Item(NamedTuple):
-    # What travels from a worker: a tuple of tensors and numbers is what DataLoader knows how to pin.
-    inputs: Tensor
+    # What travels from a worker: a tuple of tensors and numbers, and what pins itself, is what DataLoader knows how to pin.
+    inputs: Inputs
     samples: Tensor
     step: int
     seed: int

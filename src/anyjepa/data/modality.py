@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 from jaxtyping import Float
 from torch import Tensor
 
+from anyjepa.bundle import Inputs, Shape
 from anyjepa.config import to_dict
 from anyjepa.contract import Method
 from anyjepa.data.base import Source
@@ -76,7 +77,7 @@ class Modality(ABC):
             MissingExtraError: the reader is not installed.
         """
 
-    def given(self, x: Any, config: Any, shape: tuple[int, ...] | None = None) -> Source:
+    def given(self, x: Any, config: Any, shape: Shape | None = None) -> Source:
         """Whatever a Python caller hands over as samples: a source, or a path; arrays where it is overridden.
 
         Args:
@@ -102,11 +103,11 @@ class Modality(ABC):
         """
 
     @abstractmethod
-    def shape(self, source: Source, config: Any, report: Any) -> tuple[int, ...]:
-        """(C, ...) of the samples a new method should be made for."""
+    def shape(self, source: Source, config: Any, report: Any) -> Shape:
+        """(C, ...) of the samples a new method should be made for, or that of each part."""
 
     @abstractmethod
-    def suit(self, config: Any, shape: tuple[int, ...]) -> Any:
+    def suit(self, config: Any, shape: Any) -> Any:
         """The config with which samples have the shape a method expects.
 
         Raises:
@@ -150,7 +151,7 @@ class Modality(ABC):
                 config = replace(config, **{name: trained})
         return config
 
-    def meets(self, source: Source, shape: tuple[int, ...]) -> None:
+    def meets(self, source: Source, shape: Any) -> None:
         """Refuse data that weights for samples of ``shape`` cannot go on with.
 
         Raises:
@@ -179,7 +180,7 @@ class Modality(ABC):
         """What of a config goes into an export, as plain values: no paths, nothing of persons. All, unless overridden."""
         return to_dict(config)
 
-    def raw(self, method: Method) -> Callable[[Tensor], Float[Tensor, "B F"]]:
+    def raw(self, method: Method) -> Callable[[Inputs], Float[Tensor, "B F"]]:
         """The features without any learning that a trained encoder is compared with: its samples (B, C, ...) to vectors. Averages
         of the values, unless overridden by what the field uses."""
         return averages(method.input_shape())

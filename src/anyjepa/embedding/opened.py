@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from anyjepa.bundle import Inputs
 from anyjepa.config import to_dict
 from anyjepa.contract import Method
 from anyjepa.data.modality import Modality
@@ -101,7 +102,7 @@ def vector_reader(
     if not tokens:
         return pooled
 
-    def read(inputs: Tensor) -> Tensor:
+    def read(inputs: Inputs) -> Tensor:
         inputs = inputs.to(device)
         try:
             found = [method.encode(inputs, encoder=encoder, layer=layer).tokens for layer in layers]

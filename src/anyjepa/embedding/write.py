@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from anyjepa.bundle import blank, described
 from anyjepa.config import from_dict, to_dict
 from anyjepa.data import Dataset, Loaded, load_all
 from anyjepa.data.modalities import modality
@@ -119,12 +120,13 @@ def embed(
     opened = replace(opened, method=kind.adapt(opened.method, dataset.source))
     if dataset.shape != opened.method.input_shape():
         raise DataError(
-            f"the {kind.noun} of {data} have shape {dataset.shape}, {run} was trained on {opened.method.input_shape()} "
+            f"the {kind.noun} of {data} have shape {described(dataset.shape)}, {run} was trained on "
+            f"{described(opened.method.input_shape())} "
             f"({kind.axes})"
         )
     reader = vector_reader(opened.method, encoder=encoder, layers=layers, tokens=tokens, device=device)
     with torch.inference_mode():
-        shape = tuple(reader(torch.zeros(1, *dataset.shape)).shape[1:])
+        shape = tuple(reader(blank(dataset.shape)).shape[1:])
     plan = Plan(
         method=opened.method.name,
         run=str(run),

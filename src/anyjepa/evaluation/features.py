@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from anyjepa.bundle import Inputs
 from anyjepa.contract import Method, Representation
 from anyjepa.data import Dataset, load_all
 from anyjepa.errors import ConfigError, DataError, nearest
@@ -19,8 +20,8 @@ from anyjepa.randomness import derive_seed
 from anyjepa.registry import create
 from anyjepa.training.allocator import return_large_blocks
 
-Reader = Callable[[Tensor], Tensor]
-"""Samples as evaluation sees them, (B, C, ...), to vectors (B, F)."""
+Reader = Callable[[Inputs], Tensor]
+"""Samples as evaluation sees them to vectors (B, F)."""
 
 POOLINGS = ("mean", "meanmax", "tokens")
 
@@ -72,7 +73,7 @@ def encoder_reader(
         raise ConfigError("layers is empty: give at least one block, -1 for the last")
     method = method.eval().to(device)
 
-    def read(inputs: Tensor) -> Tensor:
+    def read(inputs: Inputs) -> Tensor:
         inputs = inputs.to(device)
         try:
             found = [method.encode(inputs, encoder=encoder, layer=layer) for layer in layers]

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from anyjepa.bundle import Inputs
 from anyjepa.contract import Method
 from anyjepa.errors import ConfigError
 from anyjepa.evaluation.budgets import Labels
@@ -83,9 +84,9 @@ class FinetunedProbe:
     target: Target
     encoder: str
 
-    def outputs(self, images: Tensor) -> Tensor:
-        """Class scores, or the value, of normalised images."""
-        pooled = self.method.encode(images, encoder=self.encoder).pooled
+    def outputs(self, inputs: Inputs) -> Tensor:
+        """Class scores, or the value, of samples as evaluation sees them."""
+        pooled = self.method.encode(inputs, encoder=self.encoder).pooled
         return self.head((pooled - self.mean) / self.scale)
 
     @torch.inference_mode()

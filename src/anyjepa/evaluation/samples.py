@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
-from torch import Tensor
+from jaxtyping import Int
 
+from anyjepa.bundle import Inputs
 from anyjepa.data import Dataset
 
 
@@ -26,13 +26,11 @@ class Samples:
     index: Int[np.ndarray, "n"]
     train_size: int | None
 
-    def draw(
-        self, step: int, positions: np.ndarray, seed: int, crop_scale: tuple[float, float]
-    ) -> Float[Tensor, "B C *size"]:
+    def draw(self, step: int, positions: np.ndarray, seed: int, crop_scale: tuple[float, float]) -> Inputs:
         """Training samples as drawn for training; images in crops of this least and largest share of their area."""
-        return self.train.cropped(crop_scale).draw(step, self.index[positions], seed)
+        return self.train.cropped(crop_scale).varied(step, self.index[positions], seed)
 
-    def whole(self, positions: np.ndarray) -> Float[Tensor, "B C *size"]:
+    def whole(self, positions: np.ndarray) -> Inputs:
         """Samples as features are read from them; all training or all test samples."""
         tests = self.train_size is not None and len(positions) > 0 and positions[0] >= self.train_size
         dataset = self.test if tests else self.train

@@ -16,6 +16,7 @@ from typing import Any
 
 from torch import Tensor
 
+from anyjepa.bundle import described
 from anyjepa.config import from_dict
 from anyjepa.contract import Method
 from anyjepa.data import ImageConfig
@@ -64,7 +65,7 @@ class Loaded:
     @property
     def given(self) -> str:
         """What its input is, in words."""
-        shape = f"{' x '.join(map(str, self.method.input_shape()))} ({self.modality.axes})"
+        shape = f"{described(self.method.input_shape())} ({self.modality.axes})"
         if not isinstance(self.reading, ImageConfig):
             return shape
         mean, std = self.pixels

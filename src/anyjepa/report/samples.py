@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
-from torch import Tensor
+from jaxtyping import Int, UInt8
 
+from anyjepa.bundle import Inputs, blank, described
 from anyjepa.config import from_dict, to_dict
 from anyjepa.contract import Method
 from anyjepa.data import Dataset, Source, load_all
@@ -41,7 +41,7 @@ class Samples:
         where: its path, in words.
         pool: indices of the samples among which neighbours are looked for, ascending.
         index: (S,) indices of some of these, which maps are fitted on.
-        inputs: (S, C, ...) those samples, as methods see them.
+        inputs: those S samples, as methods see them.
         shown: positions within ``index`` of the samples that are shown.
     """
 
@@ -50,7 +50,7 @@ class Samples:
     where: str
     pool: Int[np.ndarray, "P"]
     index: Int[np.ndarray, "S"]
-    inputs: Float[Tensor, "S C *size"]
+    inputs: Inputs
     shown: Int[np.ndarray, "V"]
 
     def pictures(self) -> UInt8[np.ndarray, "V H W 3"]:
@@ -88,7 +88,9 @@ def open_samples(record: Record, method: Method, data: str | None, pool: int | N
     config = kind.suit(config, shape)
     dataset = kind.dataset(_open(where, kind, config), config)
     if dataset.shape != shape:
-        raise DataError(f"{where} gives samples of shape {dataset.shape}, the model expects {shape}")
+        raise DataError(
+            f"{where} gives samples of shape {described(dataset.shape)}, the model expects {described(shape)}"
+        )
     chosen = _evenly(np.arange(len(dataset)), pool or affordable(method))
     loaded = list(load_all(dataset, _evenly(chosen, SOME), batch_size=SOME))
     if not loaded:
@@ -131,7 +133,7 @@ def affordable(method: Method) -> int:
     """How many samples the search for neighbours reads: fewer for a larger model."""
     weights = sum(p.numel() for p in method.parameters())
     with torch.no_grad():
-        tokens = method.encode(torch.zeros(1, *method.input_shape())).layout.tokens
+        tokens = method.encode(blank(method.input_shape())).layout.tokens
     cost = 2.0 * weights * max(16, tokens)
     return int(np.clip(BUDGET / cost, *POOL))
 
