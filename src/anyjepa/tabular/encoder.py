@@ -7,7 +7,7 @@ import io
 import shutil
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
-from anyjepa.contract import Method
+from anyjepa.contract import Method, Representation
 from anyjepa.data.tables_config import TableReport, TablesConfig
 from anyjepa.data.tables_files import RenamedTable, Table, open_table
 from anyjepa.data.tables_frames import as_table, column_names
@@ -151,9 +151,31 @@ class TJEPA(TransformerMixin, BaseEstimator):
             sklearn.exceptions.NotFittedError: ``fit`` has not been called.
         """
         check_is_fitted(self)
+        if self.pooling == "mean":
+            return self._encoded(X, lambda encoded: encoded.pooled, (len(self._names()),))
+        return self._encoded(X, lambda encoded: encoded.tokens.flatten(1), (len(self._names()),))
+
+    def tokens(self, X: Any) -> Float[np.ndarray, "N d h"]:  # noqa: N803
+        """float32 vectors of each column of each row, as :class:`~anyjepa.tabular.TableClassifier` takes them.
+
+        Raises:
+            DataError: a column is missing, or holds what it cannot.
+            sklearn.exceptions.NotFittedError: ``fit`` has not been called.
+        """
+        check_is_fitted(self)
+        order: Any = self.method_.token_columns
+        shape = (len(order), int(self.method_.config.dim))
+        return self._encoded(X, lambda encoded: encoded.tokens, shape)
+
+    def _encoded(
+        self,
+        X: Any,  # noqa: N803
+        read: Callable[[Representation], torch.Tensor],
+        shape: tuple[int, ...],
+    ) -> np.ndarray:
         source = TableSource(self._table(X, fitted=True), self.reading_, guess=False)
         device = choose_device(self.device)
-        found = np.empty((len(source), len(self._names())), dtype=np.float32)
+        found = np.empty((len(source), *shape), dtype=np.float32)
         self.method_.to(device)
         try:
             for start in range(0, len(source), self.batch_size):
@@ -162,8 +184,7 @@ class TJEPA(TransformerMixin, BaseEstimator):
                 # Batches of one size: in others a library of matrix products may round differently.
                 filled = torch.cat((rows, rows[:1].expand(self.batch_size - len(rows), -1, -1)))
                 with torch.inference_mode():
-                    encoded = self.method_.encode(filled.to(device), encoder=self.encoder)
-                vectors = encoded.pooled if self.pooling == "mean" else encoded.tokens.flatten(1)
+                    vectors = read(self.method_.encode(filled.to(device), encoder=self.encoder))
                 found[start:stop] = vectors[: stop - start].float().cpu().numpy()
         finally:
             self.method_.cpu()
