@@ -18,6 +18,7 @@ from anyjepa.embedding.opened import choose_device
 from anyjepa.errors import ConfigError, DataError, nearest
 from anyjepa.evaluation import Budget, Reader, extract
 from anyjepa.evaluation.budgets import Labels, budgets
+from anyjepa.evaluation.features import untrained as with_fresh_weights
 from anyjepa.evaluation.labelled import Labelled, join
 from anyjepa.evaluation.subjects import Subject
 from anyjepa.evaluation.task import REGRESS
@@ -25,7 +26,7 @@ from anyjepa.randomness import permutation
 from anyjepa.tabular.fitting import FitConfig
 from anyjepa.tabular.inputs import Inputs
 from anyjepa.tabular.models import FEWEST, fit_model, judge, make_samples, tune
-from anyjepa.tabular.result import COLUMNS, TOKENS, Difference, ModelRow, ModelsResult, difference
+from anyjepa.tabular.result import COLUMNS, TOKENS, UNTRAINED, Difference, ModelRow, ModelsResult, difference
 from anyjepa.tabular.settings import BOOSTING, MODELS
 from anyjepa.training.run_dir import write_whole
 
@@ -66,6 +67,7 @@ def compare(
     seeds: Sequence[int] = SEEDS,
     limits: FitConfig | None = None,
     encoder: str = "target",
+    untrained: bool = False,
     read: Mapping[str, Any] | None = None,
     batch_size: int = 256,
     device: str | None = None,
@@ -89,6 +91,7 @@ def compare(
         seeds: of the fits with the best settings, from which mean and spread come.
         limits: of every fit.
         encoder: ``"target"`` or ``"context"``.
+        untrained: fit all models on the tokens of the same encoder with fresh weights too: what of a gain is the training's.
         read: further options by which tables are read.
         batch_size: rows per forward pass of the encoder.
         device: None: a GPU where there is one.
@@ -118,6 +121,7 @@ def compare(
         task=task,
         options=options,
         encoder=encoder,
+        untrained=untrained,
         batch_size=batch_size,
         device=device,
         progress=progress,
@@ -130,6 +134,7 @@ def compare(
         seeds=seeds,
         limits=limits,
         device=device,
+        kinds=tuple(material.kinds),
         progress=progress,
     )
     result = ModelsResult(
@@ -163,6 +168,7 @@ def read_material(
     task: str | None,
     options: Mapping[str, Any],
     encoder: str = "target",
+    untrained: bool = False,
     batch_size: int = 256,
     device: str = "cpu",
     progress: Progress | None = None,
@@ -177,6 +183,9 @@ def read_material(
         COLUMNS: lambda rows: rows[:, 0],
         TOKENS: lambda rows: method.encode(rows.to(device), encoder=encoder).tokens.flatten(1),
     }
+    if untrained:
+        fresh = with_fresh_weights(subject.method, 0).eval().to(device)
+        readers[UNTRAINED] = lambda rows: fresh.encode(rows.to(device), encoder=encoder).tokens.flatten(1)
     report = None if progress is None else partial(progress, "reading rows")
     found = [extract(readers, each, batch_size=batch_size, progress=report) for each in sets]
     held, held_source = (found[1], sets[1].source) if test is not None else (None, None)
@@ -189,16 +198,17 @@ def read_material(
     groups = data.groups
     if groups is None and source.groups is not None:
         groups = np.concatenate((source.groups[found[0].index], np.full(len(outside), -1)))
+    kinds = {COLUMNS: Inputs(data.values[COLUMNS], tuple(column.cardinality for column in source.columns))}
+    kinds |= {
+        name: Inputs(tokens=data.values[name].reshape(-1, *shape)) for name in readers if name != COLUMNS
+    }
     return Material(
-        {
-            COLUMNS: Inputs(data.values[COLUMNS], tuple(column.cardinality for column in source.columns)),
-            TOKENS: Inputs(tokens=data.values[TOKENS].reshape(-1, *shape)),
-        },
+        kinds,
         data.labels,
         inside,
         outside,
         groups,
-        data.notes,
+        _notes(data, test is None),
     )
 
 
@@ -226,7 +236,7 @@ def fit_all(
             progress("fitting models", done, total)
 
     for budget in asked:
-        chosen = material.inside[_drawn(budget, len(material.inside))]
+        chosen = material.inside[drawn(budget, len(material.inside))]
         errors: dict[tuple[str, str], tuple[ModelRow, Float[np.ndarray, "N"]]] = {}
         for model in models:
             for kind in kinds:
@@ -332,7 +342,7 @@ def protocol(trials: int, seeds: Sequence[int], limits: FitConfig, encoder: str)
     )
 
 
-def _drawn(budget: Budget, count: int) -> Int[np.ndarray, "_"]:
+def drawn(budget: Budget, count: int) -> Int[np.ndarray, "_"]:
     """Positions of the labelled rows: at random, because models learn how frequent classes are."""
     wanted = budget.count or (count if budget.share is None else round(budget.share * count))
     if not FEWEST <= wanted <= count:
@@ -342,10 +352,18 @@ def _drawn(budget: Budget, count: int) -> Int[np.ndarray, "_"]:
     return np.sort(permutation(0, "tables/labels", 0, count)[:wanted])
 
 
+def _notes(data: Labelled, one_pool: bool) -> tuple[str, ...]:
+    """What a reader must know of the split."""
+    if not one_pool:
+        return data.notes
+    whose = "" if data.groups is None else ", whole groups of them"
+    return (f"no test set was given: a fifth of the labelled rows is held out{whose}, the same for all fits",)
+
+
 def _differences(
     errors: Mapping[tuple[str, str], tuple[ModelRow, np.ndarray]], task: str
 ) -> list[Difference]:
-    """T-JEPA against columns for each model; then trees on columns against networks on T-JEPA."""
+    """T-JEPA against columns, and against fresh weights, for each model; then trees on columns against networks on T-JEPA."""
     metric = "rmse" if task == REGRESS else "accuracy"
     sign = -1 if metric == "rmse" else 1
 
@@ -354,9 +372,10 @@ def _differences(
         return difference(row, other, metric, (wrong, others))
 
     found = [
-        between((model, TOKENS), (model, COLUMNS))
+        between((model, TOKENS), (model, other))
+        for other in (COLUMNS, UNTRAINED)
         for model in dict.fromkeys(name for name, _ in errors)
-        if {(model, TOKENS), (model, COLUMNS)} <= set(errors)
+        if {(model, TOKENS), (model, other)} <= set(errors)
     ]
     ranked = sorted(errors, key=lambda key: -sign * errors[key][0].mean(metric))
     trees = next((key for key in ranked if key[0] in BOOSTING and key[1] == COLUMNS), None)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -91,7 +91,7 @@ class _TableModel(BaseEstimator):
 class TableClassifier(ClassifierMixin, _TableModel):
     __doc__ = f"Predicts classes.\n{_TableModel.__doc__}    classes_: the classes.\n"
 
-    def fit(self, X: Any, y: Sequence[Any], groups: Any = None) -> Self:  # noqa: N803
+    def fit(self, X: Any, y: Any, groups: Any = None) -> TableClassifier:  # noqa: N803
         """Fit to rows and their classes; rows of one group are never both in training and held back.
 
         Raises:
@@ -119,7 +119,7 @@ class TableClassifier(ClassifierMixin, _TableModel):
 class TableRegressor(RegressorMixin, _TableModel):
     __doc__ = f"Predicts values.\n{_TableModel.__doc__}"
 
-    def fit(self, X: Any, y: Sequence[float], groups: Any = None) -> Self:  # noqa: N803
+    def fit(self, X: Any, y: Any, groups: Any = None) -> TableRegressor:  # noqa: N803
         """Fit to rows and their values; rows of one group are never both in training and held back.
 
         Raises:

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jaxtyping import Float, Num
+import numpy as np
+from jaxtyping import Float, Int, Num
 from torch import Tensor
 
 from anyjepa.errors import ConfigError
@@ -52,7 +53,7 @@ class Samples:
     """Their labels."""
     valid: Inputs
     """What decides when it stops. Rows of the test are in neither."""
-    valid_labels: Labels
+    valid_labels: Int[np.ndarray, "m"] | Float[np.ndarray, "m"]
     """Their labels."""
     target: Target
     """Classes, or mean and scale, of the training labels."""

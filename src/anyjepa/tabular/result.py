@@ -23,8 +23,8 @@ NAMES = {
     "catboost": "CatBoost",
 }
 """Models as people write them."""
-COLUMNS, TOKENS = "columns", "T-JEPA"
-"""What a model was given: the raw columns, or the encoder's tokens."""
+COLUMNS, TOKENS, UNTRAINED = "columns", "T-JEPA", "untrained T-JEPA"
+"""What a model was given: the raw columns, the encoder's tokens, or those of the same encoder with fresh weights."""
 FORMS = {
     "accuracy": (100, ".1f", "accuracy %"),
     "macro_f1": (100, ".1f", "macro F1 %"),
@@ -42,7 +42,7 @@ class ModelRow:
     model: str
     """Its name."""
     features: str
-    """``"columns"`` or ``"T-JEPA"``."""
+    """``"columns"``, ``"T-JEPA"`` or ``"untrained T-JEPA"``."""
     labels: int
     """Labelled training rows, the fifth for validation included."""
     scores: Mapping[str, tuple[float, ...]]
@@ -91,14 +91,13 @@ class Difference:
         return abs(self.gain) > CLEAR * self.error
 
     def __str__(self) -> str:
-        scale, unit = (100, "points of accuracy") if self.metric == "accuracy" else (1, "of RMSE")
+        scale, unit = (100, " points") if self.metric == "accuracy" else (1, "")
         form = ".1f" if self.metric == "accuracy" else ".3f"
-        word = "better" if self.gain > 0 else "worse"
-        sure = "clear" if self.clear else "not clear"
-        return (
-            f"{self.first} is {format(abs(scale * self.gain), form)} {unit} {word} than {self.second}, ± "
-            f"{format(scale * CLEAR * self.error, form)}: {sure}"
-        )
+        verb = "beats" if self.gain > 0 else "is beaten by"
+        if not self.clear:
+            verb = "is within the noise of"
+        gain, error = format(scale * self.gain, f"+{form}"), format(scale * CLEAR * self.error, form)
+        return f"{self.first} {verb} {self.second}: {gain} ± {error}{unit}"
 
 
 @dataclass(frozen=True)
@@ -156,11 +155,7 @@ class ModelsResult:
         found = {(row.model, row.labels, row.features): row for row in self.rows}
         body = []
         for model, labels in dict.fromkeys((row.model, row.labels) for row in self.rows):
-            cells = [
-                _cell(found.get((model, labels, kind)), metric)
-                for metric in metrics
-                for kind in (COLUMNS, TOKENS)
-            ]
+            cells = [_cell(found.get((model, labels, kind)), metric) for metric in metrics for kind in kinds]
             body.append([NAMES[model], str(labels), *cells])
         scale, form, _ = FORMS[self.metric]
         last = ["always the same answer", "", format(scale * self.chance, form)]
@@ -174,7 +169,7 @@ class ModelsResult:
             assert best is not None
             scale, form, title = FORMS[self.metric]
             reached = format(scale * best.mean(self.metric), form)
-            said.append(f"{labels} labels: the best is {best.name}, {title} {reached}")
+            said.append(f"{labels} labels: the best mean is that of {best.name}, {title} {reached}")
             trees = self.best(labels, COLUMNS, True)
             nets = self.best(labels, TOKENS, False)
             if trees is not None and nets is not None:
@@ -185,6 +180,11 @@ class ModelsResult:
                     f"{labels} labels: boosting on the raw columns {verb} against the networks on T-JEPA"
                 )
             said += [f"{labels} labels: {each}" for each in self.differences if each.labels == labels]
+            trees, nets = self.best(labels, COLUMNS, True), self.best(labels, TOKENS, False)
+            if trees is not None and nets is not None:
+                pair = (trees.name, nets.name)
+                last = next(d for d in self.differences if d.labels == labels and (d.first, d.second) == pair)
+                said.append(f"{labels} labels: {_of_trees(last)}")
         cut = sum(row.cut for row in self.rows)
         if cut:
             said.append(
@@ -223,6 +223,15 @@ class ModelsResult:
             *self.protocol,
             *(f"note: {note}" for note in self.notes),
         ]
+
+
+def _of_trees(found: Difference) -> str:
+    """What boosting on raw columns against networks on T-JEPA comes to."""
+    if not found.clear:
+        return "boosting on the raw columns and the networks on T-JEPA are as good, as far as these rows tell"
+    if found.gain > 0:
+        return "boosting on the raw columns still wins: T-JEPA is not worth its training for this table, by this score"
+    return "the networks on T-JEPA win against boosting on the raw columns"
 
 
 def _cell(row: ModelRow | None, metric: str) -> str:

@@ -66,6 +66,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="instead of probes: compare models of tables on raw columns and on the run's tokens, all tuned alike: all, or of "
         "mlp resnet dcnv2 ft-transformer autoint xgboost catboost",
     )
+    add("--untrained", action="store_true", help="with --models: the encoder with fresh weights too")
     add("--trials", type=int, help="with --models: random settings tried of each; default 8")
     add("--seconds", type=float, help="with --models: processor time of one fit; default no limit")
     add("--out", help="a JSON file for the result; that of one run is written to RUN/probe.json anyway")
@@ -82,6 +83,7 @@ def run(
     models: list[str] | None,
     trials: int | None,
     seconds: float | None,
+    untrained: bool,
     **options: Any,
 ) -> int:
     """Probe, and print the scores."""
@@ -89,10 +91,15 @@ def run(
     from anyjepa.verbs.pairs import pairs
 
     if models is not None:
-        options |= {"finetune_steps": finetune_steps, "trials": trials, "seconds": seconds}
+        options |= {
+            "finetune_steps": finetune_steps,
+            "trials": trials,
+            "seconds": seconds,
+            "untrained": untrained,
+        }
         return _models(run, data, test, models, markdown, pairs(read), options)
-    if trials is not None or seconds is not None:
-        raise ConfigError("--trials and --seconds are for --models: add --models all")
+    if trials is not None or seconds is not None or untrained:
+        raise ConfigError("--trials, --seconds and --untrained are for --models: add --models all")
     options["seeds"] = options["seeds"] or [0]
     from anyjepa.evaluation.finetune import FinetuneConfig
     from anyjepa.evaluation.probe import probe
@@ -150,7 +157,7 @@ def _models(
                 or "further runs, --encoder both, --task sets"
             )
         )
-    passed = ("task", "labels", "label_column", "encoder", "batch_size", "device", "out")
+    passed = ("task", "labels", "label_column", "encoder", "untrained", "batch_size", "device", "out")
     result = compare(
         run[0],
         data,
