@@ -3,10 +3,15 @@
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 from sklearn.base import clone
 
 from anyjepa.errors import ConfigError, DataError, MissingExtraError
+from anyjepa.evaluation import Budget
+from anyjepa.evaluation.task import Target
 from anyjepa.tabular import FitConfig, TableClassifier, TableRegressor
+from anyjepa.tabular.compare import COLUMNS, Material, fit_all
+from anyjepa.tabular.fitting import FittedModel
 from anyjepa.tabular.inputs import Inputs
 from anyjepa.tabular.models import fit_model, hold_back, judge, make_samples, tune
 from anyjepa.tabular.settings import MODELS
@@ -20,7 +25,7 @@ SETTINGS = {
     "autoint": {"layers": 1, "width": 16},
     "mlp": {"layers": 2, "width": 32},
     "resnet": {"layers": 1, "width": 32},
-    "dcnv2": {"layers": 1, "width": 32},
+    "dcnv2": {"layers": 1, "width": 32, "lr": 5e-3},
 }
 
 
@@ -111,19 +116,17 @@ def test_the_validation_rows_decide_when_a_model_stops(model):
 
 
 @pytest.mark.parametrize("model", ["mlp", "xgboost", "catboost"])
-def test_rows_that_are_scored_change_nothing_of_the_fit(model, monkeypatch):
+def test_rows_that_are_scored_change_nothing_of_the_fit(model):
     """Tuning and fits with test labels turned around choose the same, to the last bit: the test decides nothing."""
-    from anyjepa.evaluation.budgets import Budget
-    from anyjepa.tabular.compare import COLUMNS, Material, fit_all
-
     rng = np.random.default_rng(0)
     values = rng.normal(size=(150, 4)).astype(np.float32)
     labels = (values[:, 0] > 0).astype(np.int64)
+    limits = FitConfig(epochs=4, rounds=30)
 
     def run(labels: np.ndarray):
         material = Material({COLUMNS: Inputs(values, (0,) * 4)}, labels, np.arange(100), np.arange(100, 150))
         (row,), _ = fit_all(
-            material, [model], [Budget()], trials=3, seeds=[0, 1], limits=SHORT, kinds=(COLUMNS,)
+            material, [model], [Budget()], trials=2, seeds=[0, 1], limits=limits, kinds=(COLUMNS,)
         )
         return row
 
@@ -162,16 +165,10 @@ def test_the_best_trial_by_the_validation_rows_comes_first_and_all_have_as_many(
 
 
 def test_scores_are_those_of_the_sheet():
-    class Fixed:
+    class Fixed(FittedModel):
         def outputs(self, inputs):
             return torch.tensor([[0.0], [1.0], [-1.0]])
 
-    import torch
-
-    from anyjepa.evaluation.task import Target
-    from anyjepa.tabular.fitting import FittedModel
-
-    FittedModel.register(Fixed)
     target = Target.of(np.array([0.0, 10.0, 20.0, 30.0]))
     found = judge(Fixed(), target, Inputs(np.zeros((3, 1), np.float32), (0,)), np.array([15.0, 15.0, 15.0]))
     # Errors are 0, one and minus one standard deviation of the training labels.

@@ -162,7 +162,10 @@ def _fit_xgboost(
         callbacks=[Limit()],
         verbose_eval=False,
     )
-    model = XGBoostModel(booster, flattening, target, booster.best_iteration + 1)
+    # The time limit may come before early stopping has named a best tree.
+    best = booster.attr("best_iteration")
+    rounds = booster.num_boosted_rounds() if best is None else int(best) + 1
+    model = XGBoostModel(booster, flattening, target, rounds)
     model.cut = clock.over
     return model
 
