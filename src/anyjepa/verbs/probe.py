@@ -35,7 +35,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--per-class", type=int, nargs="+", help="so many labels of every class")
     add(
-        "--seeds", type=int, nargs="+", default=[0], help="seeds of splits, label choice, probes and baseline"
+        "--seeds",
+        type=int,
+        nargs="+",
+        help="seeds of splits, label choice, probes and baseline; default 0, with --models 0 to 4",
     )
     add("--encoder", choices=("target", "context", "both"), default="target", help="which encoder to read")
     add(
@@ -56,6 +59,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--batch-size", type=int, default=256, help="samples per forward pass")
     add("--device", help="where to compute; default a GPU where there is one")
     add("--finetune-steps", type=int, help="steps of the finetune probe; default by the number of labels")
+    add(
+        "--models",
+        nargs="+",
+        metavar="MODEL",
+        help="instead of probes: compare models of tables on raw columns and on the run's tokens, all tuned alike: all, or of "
+        "mlp resnet dcnv2 ft-transformer autoint xgboost catboost",
+    )
+    add("--untrained", action="store_true", help="with --models: the encoder with fresh weights too")
+    add("--trials", type=int, help="with --models: random settings tried of each; default 8")
+    add("--seconds", type=float, help="with --models: processor time of one fit; default no limit")
     add("--out", help="a JSON file for the result; that of one run is written to RUN/probe.json anyway")
     add("--markdown", action="store_true", help="print the table in Markdown")
 
@@ -67,13 +80,30 @@ def run(
     markdown: bool,
     finetune_steps: int | None,
     read: list[str] | None,
+    models: list[str] | None,
+    trials: int | None,
+    seconds: float | None,
+    untrained: bool,
     **options: Any,
 ) -> int:
     """Probe, and print the scores."""
+    from anyjepa.errors import ConfigError
+    from anyjepa.verbs.pairs import pairs
+
+    if models is not None:
+        options |= {
+            "finetune_steps": finetune_steps,
+            "trials": trials,
+            "seconds": seconds,
+            "untrained": untrained,
+        }
+        return _models(run, data, test, models, markdown, pairs(read), options)
+    if trials is not None or seconds is not None or untrained:
+        raise ConfigError("--trials, --seconds and --untrained are for --models: add --models all")
+    options["seeds"] = options["seeds"] or [0]
     from anyjepa.evaluation.finetune import FinetuneConfig
     from anyjepa.evaluation.probe import probe
     from anyjepa.verbs.counting import Counting
-    from anyjepa.verbs.pairs import pairs
 
     if options["task"] == "sets":
         return _sets(run, data, test, pairs(read), options)
@@ -98,4 +128,47 @@ def _sets(run: list[str], data: str, test: str | None, read: dict[str, Any], opt
             f"--data: leave out {', '.join(given) or ('--test' if test is not None else '--encoder both')}"
         )
     print(probe_sets(run, data, read=read, progress=Counting(), **{name: options[name] for name in used}))
+    return 0
+
+
+def _models(
+    run: list[str],
+    data: str,
+    test: str | None,
+    models: list[str],
+    markdown: bool,
+    read: dict[str, Any],
+    options: dict[str, Any],
+) -> int:
+    """Models on raw columns and on the tokens of a run."""
+    from anyjepa.errors import ConfigError
+    from anyjepa.tabular.compare import SEEDS, compare
+    from anyjepa.tabular.fitting import FitConfig
+    from anyjepa.tabular.settings import MODELS
+    from anyjepa.verbs.counting import Counting
+
+    strange = [n for n in ("probes", "per_class", "image_column", "finetune_steps") if options[n] is not None]
+    strange += [name for name, value in (("pooling", "mean"), ("layers", [-1])) if options[name] != value]
+    if strange or len(run) > 1 or options["encoder"] == "both" or options["task"] == "sets":
+        raise ConfigError(
+            "--models compares models on the tokens of one encoder of one run, of classes or of values: leave out "
+            + (
+                ", ".join(f"--{name.replace('_', '-')}" for name in strange)
+                or "further runs, --encoder both, --task sets"
+            )
+        )
+    passed = ("task", "labels", "label_column", "encoder", "untrained", "batch_size", "device", "out")
+    result = compare(
+        run[0],
+        data,
+        test,
+        models=MODELS if models == ["all"] else models,
+        trials=8 if options["trials"] is None else options["trials"],
+        seeds=options["seeds"] or SEEDS,
+        limits=FitConfig(seconds=options["seconds"]),
+        read=read,
+        progress=Counting(),
+        **{name: options[name] for name in passed},
+    )
+    print(result.markdown() if markdown else result)
     return 0

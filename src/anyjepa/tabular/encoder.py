@@ -1,19 +1,13 @@
-"""T-JEPA as something a data scientist fits: a scikit-learn transformer of data frames, arrays and files.
-
-    features = anyjepa.tabular.TJEPA(steps=2000).fit(train).transform(test)
-
-The model, its training and its files are those of ``anyjepa pretrain tjepa``.
-"""
+"""T-JEPA as a scikit-learn transformer. The model, its training and its files are those of ``anyjepa pretrain tjepa``."""
 
 from __future__ import annotations
 
 import contextlib
 import io
-import json
 import shutil
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,24 +18,18 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
-from anyjepa.contract import Method
+from anyjepa.contract import Method, Representation
 from anyjepa.data.tables_config import TableReport, TablesConfig
 from anyjepa.data.tables_files import RenamedTable, Table, open_table
 from anyjepa.data.tables_frames import as_table, column_names
 from anyjepa.data.tables_source import TableSource
 from anyjepa.embedding.opened import choose_device, open_run
-from anyjepa.errors import CheckpointError, ConfigError, DataError, nearest
-from anyjepa.hub.layouts import own_files
-from anyjepa.hub.load import read
+from anyjepa.errors import DataError
 from anyjepa.hub.read import Loaded
-from anyjepa.hub.write import write_directory
 from anyjepa.monitoring.doctor import Diagnosis
 from anyjepa.pretraining import pretrain
-from anyjepa.training import RunConfig
-
-ESTIMATOR = "estimator.json"
-"""File beside the model that holds the parameters of the estimator."""
-_GROUPS = ("model", "tables", "train")
+from anyjepa.tabular.parameters import check_choices, run_config
+from anyjepa.tabular.stored import About, no_estimator, read_estimator, write_estimator
 
 
 class TJEPA(TransformerMixin, BaseEstimator):
@@ -128,7 +116,7 @@ class TJEPA(TransformerMixin, BaseEstimator):
                 that vary.
             ConfigError: a parameter is unknown or impossible.
         """
-        self._check_choices()
+        check_choices(self)
         table = self._table(X, fitted=False)
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         parent = None if self.out is None else Path(self.out)
@@ -139,7 +127,7 @@ class TJEPA(TransformerMixin, BaseEstimator):
         with contextlib.ExitStack() as stack:
             if parent is None:
                 stack.callback(shutil.rmtree, run, ignore_errors=True)
-            config = self._config(run, seed, table)
+            config = run_config(self, run, seed, table)
             # Every column of a frame is meant to be there, whatever its name; of a file one that is named like a label is not.
             source = TableSource(table, config.reading, guess=isinstance(X, str | Path))
             if self.verbose == 0:
@@ -163,9 +151,31 @@ class TJEPA(TransformerMixin, BaseEstimator):
             sklearn.exceptions.NotFittedError: ``fit`` has not been called.
         """
         check_is_fitted(self)
+        if self.pooling == "mean":
+            return self._encoded(X, lambda encoded: encoded.pooled, (len(self._names()),))
+        return self._encoded(X, lambda encoded: encoded.tokens.flatten(1), (len(self._names()),))
+
+    def tokens(self, X: Any) -> Float[np.ndarray, "N d h"]:  # noqa: N803
+        """float32 vectors of each column of each row, as :class:`~anyjepa.tabular.TableClassifier` takes them.
+
+        Raises:
+            DataError: a column is missing, or holds what it cannot.
+            sklearn.exceptions.NotFittedError: ``fit`` has not been called.
+        """
+        check_is_fitted(self)
+        order: Any = self.method_.token_columns
+        shape = (len(order), int(self.method_.config.dim))
+        return self._encoded(X, lambda encoded: encoded.tokens, shape)
+
+    def _encoded(
+        self,
+        X: Any,  # noqa: N803
+        read: Callable[[Representation], torch.Tensor],
+        shape: tuple[int, ...],
+    ) -> np.ndarray:
         source = TableSource(self._table(X, fitted=True), self.reading_, guess=False)
         device = choose_device(self.device)
-        found = np.empty((len(source), len(self._names())), dtype=np.float32)
+        found = np.empty((len(source), *shape), dtype=np.float32)
         self.method_.to(device)
         try:
             for start in range(0, len(source), self.batch_size):
@@ -174,8 +184,7 @@ class TJEPA(TransformerMixin, BaseEstimator):
                 # Batches of one size: in others a library of matrix products may round differently.
                 filled = torch.cat((rows, rows[:1].expand(self.batch_size - len(rows), -1, -1)))
                 with torch.inference_mode():
-                    encoded = self.method_.encode(filled.to(device), encoder=self.encoder)
-                vectors = encoded.pooled if self.pooling == "mean" else encoded.tokens.flatten(1)
+                    vectors = read(self.method_.encode(filled.to(device), encoder=self.encoder))
                 found[start:stop] = vectors[: stop - start].float().cpu().numpy()
         finally:
             self.method_.cpu()
@@ -203,24 +212,10 @@ class TJEPA(TransformerMixin, BaseEstimator):
             CheckpointError: it cannot be written.
         """
         check_is_fitted(self)
-        params = self.get_params(deep=False)
-        for name in ("categorical", "numerical", "ignore"):
-            params[name] = None if params[name] is None else list(params[name])
-        params["out"] = None if self.out is None else str(self.out)
-        if not isinstance(self.random_state, int | None):
-            params["random_state"] = None
         names = getattr(self, "feature_names_in_", None)
-        about = {
-            "params": params,
-            "columns": None if names is None else list(map(str, names)),
-            "width": self.n_features_in_,
-        }
-        files = own_files(Loaded(self.method_, True, self.reading_))
-        try:
-            files[ESTIMATOR] = json.dumps(about, indent=2) + "\n"
-        except TypeError as error:
-            raise ConfigError(f"the parameters cannot be written as JSON: {error}") from error
-        write_directory(Path(path), files, overwrite)
+        columns = None if names is None else list(map(str, names))
+        about = About(self.get_params(deep=False), columns, self.n_features_in_)
+        write_estimator(Path(path), about, Loaded(self.method_, True, self.reading_), overwrite)
 
     @classmethod
     def load(cls, path: str | Path) -> TJEPA:
@@ -229,19 +224,15 @@ class TJEPA(TransformerMixin, BaseEstimator):
         Raises:
             CheckpointError: there is no such directory, or a file of it is damaged.
         """
-        loaded = read(path)
+        about, loaded = read_estimator(Path(path))
         try:
-            about = json.loads((Path(path) / ESTIMATOR).read_text())
-            made = cls(**about["params"])
-            width, names = int(about["width"]), about["columns"]
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise CheckpointError(f"{path} holds no estimator that was saved: {ESTIMATOR}: {error}") from None
-        if not isinstance(loaded.reading, TablesConfig):
-            raise CheckpointError(f"{path} holds a model for {loaded.modality.name}, not for tables")
+            made = cls(**about.params)
+        except TypeError as error:
+            raise no_estimator(path, error) from None
         made.method_, made.reading_, made.run_ = loaded.method, loaded.reading, None
-        made.n_features_in_ = width
-        if names is not None:
-            made.feature_names_in_ = np.array(names, dtype=object)
+        made.n_features_in_ = about.width
+        if about.columns is not None:
+            made.feature_names_in_ = np.array(about.columns, dtype=object)
         return made
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -254,18 +245,6 @@ class TJEPA(TransformerMixin, BaseEstimator):
         tags.input_tags.categorical = True
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
-
-    def _check_choices(self) -> None:
-        for name, choices in (("pooling", ("tokens", "mean")), ("encoder", ("target", "context"))):
-            if getattr(self, name) not in choices:
-                raise ConfigError(
-                    f"unknown {name} '{getattr(self, name)}': {nearest(str(getattr(self, name)), choices)}"
-                )
-        if self.batch_size < 1:
-            raise ConfigError(f"batch_size must be at least 1, got {self.batch_size}")
-        for name in self.options or {}:
-            if name not in _GROUPS:
-                raise ConfigError(f"unknown group '{name}' in options: {nearest(name, _GROUPS)}")
 
     def _table(self, X: Any, *, fitted: bool) -> Table:  # noqa: N803
         """The rows of X, with columns named as when fitting."""
@@ -308,31 +287,6 @@ class TJEPA(TransformerMixin, BaseEstimator):
                 f"X has {width} features, but {type(self).__name__} is expecting {self.n_features_in_} features as input"
             )
 
-    def _config(self, run: str, seed: int, table: Table) -> RunConfig:
-        extra: dict[str, dict[str, Any]] = {name: dict(group) for name, group in (self.options or {}).items()}
-        model: dict[str, Any] = {"size": self.size, "seed": seed, "registers": self.registers}
-        model |= extra.get("model", {})
-        optim = {"steps": self.steps} | ({} if self.lr is None else {"lr": self.lr})
-        model["optim"] = optim | dict(model.get("optim", {}))
-        tables: dict[str, Any] = {"scaling": self.scaling}
-        for name, chosen in (
-            ("categories", self.categorical),
-            ("numbers", self.numerical),
-            ("ignore", self.ignore),
-        ):
-            if chosen is not None:
-                tables[name] = [_name(column, table.names) for column in chosen]
-        # No loader processes: a fit may itself run in a worker, which must not start others.
-        train: dict[str, Any] = {"seed": seed, "batch_size": self.batch_size, "workers": 0}
-        if self.device == "cpu":
-            train["accelerator"] = "cpu"
-        values = {
-            "model": model,
-            "tables": tables | extra.get("tables", {}),
-            "train": train | extra.get("train", {}),
-        }
-        return RunConfig.from_mapping({"method": "tjepa", "data": "X", "out": run} | values)
-
     def _names(self, columns: Any = None) -> list[str]:
         width = int(self.method_.config.dim)
         if self.pooling == "mean":
@@ -344,12 +298,3 @@ class TJEPA(TransformerMixin, BaseEstimator):
         order: Any = self.method_.token_columns
         names = ["REG" if j is None else known[j] for j in order]
         return [f"{name}_{i}" for name in names for i in range(width)]
-
-
-def _name(column: str | int, names: Sequence[str]) -> str:
-    """Name of a column that is given by its name or its position."""
-    if isinstance(column, str):
-        return column
-    if not -len(names) <= column < len(names):
-        raise ConfigError(f"there is no column {column} in a table of {len(names)}")
-    return names[column]
