@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from anyjepa.nn.attention import take
 from anyjepa.nn.positions import sincos_table
 from anyjepa.nn.postnorm import PostNormEncoder
+from anyjepa.nn.short import ShortLayer
 from anyjepa.tokenizers.columns import ColumnTokenizer
 
 Activation = Literal["relu", "gelu"]
@@ -41,6 +41,11 @@ class PostNormTail(PostNormEncoder):
         self.linear = nn.Linear(dim, dim)
         self.norm_out = nn.LayerNorm(dim)
 
+    @staticmethod
+    def make_layer(dim: int, heads: int, hidden: int, dropout: float, activation: str) -> ShortLayer:
+        """A layer for many short sequences."""
+        return ShortLayer(dim, heads, hidden, dropout, activation=activation)
+
     def forward(self, x: Float[Tensor, "B N D"], *, layer: int = -1) -> Float[Tensor, "B N D"]:  # type: ignore[override]
         """Representations of tokens; the last layer is read after the tail, others as they are."""
         last = range(len(self.layers))[layer]
@@ -58,17 +63,20 @@ class ColumnEncoder(nn.Module):
         tokenizer: makes the tokens.
         trunk: reads them.
         apart: registers are always there, and leave before the output; else they are tokens like all others.
+        amplitude: of the sinusoids.
     """
 
     table: Tensor
 
-    def __init__(self, tokenizer: ColumnTokenizer, trunk: PostNormTail, *, apart: bool = True) -> None:
+    def __init__(
+        self, tokenizer: ColumnTokenizer, trunk: PostNormTail, *, apart: bool = True, amplitude: float = 1.0
+    ) -> None:
         super().__init__()
         self.tokenizer, self.trunk = tokenizer, trunk
         self.front = tokenizer.registers_first if apart else 0
         places = (tokenizer.registers_first + tokenizer.columns,)
         table = sincos_table(places, tokenizer.dim, interleaved=True, base=BASE)
-        self.register_buffer("table", table, persistent=False)
+        self.register_buffer("table", amplitude * table, persistent=False)
 
     def forward(
         self, x: Float[Tensor, "B 1 d"], keep: Int[Tensor, "B K"] | None = None, *, layer: int = -1
@@ -82,8 +90,15 @@ class ColumnEncoder(nn.Module):
         """
         tokens = self.tokenizer(x) + self.table
         if keep is not None:
-            tokens = torch.cat((tokens[:, : self.front], take(tokens[:, self.front :], keep)), dim=1)
+            tokens = torch.cat((tokens[:, : self.front], pick(tokens[:, self.front :], keep)), dim=1)
         return self.trunk(tokens, layer=layer)[:, self.front :]
+
+
+def pick(tokens: Float[Tensor, "B N D"], index: Int[Tensor, "B *sets"]) -> Float[Tensor, "B *sets D"]:
+    """Tokens of each row by their positions; whole vectors are copied, and added up going back, not number by number."""
+    b, n = tokens.shape[:2]
+    start = torch.arange(b, device=index.device).view(-1, *[1] * (index.ndim - 1)) * n
+    return tokens.flatten(0, 1).index_select(0, (index + start).flatten()).unflatten(0, index.shape)
 
 
 class ColumnPredictor(nn.Module):

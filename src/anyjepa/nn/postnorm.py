@@ -31,10 +31,18 @@ class PostNormEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.layers = nn.ModuleList(
-            nn.TransformerEncoderLayer(dim, heads, hidden, dropout, getattr(F, activation), batch_first=True)
-            for _ in range(depth)
+            self.make_layer(dim, heads, hidden, dropout, activation) for _ in range(depth)
         )
         self.norm = nn.LayerNorm(dim)
+
+    @staticmethod
+    def make_layer(
+        dim: int, heads: int, hidden: int, dropout: float, activation: str
+    ) -> nn.TransformerEncoderLayer:
+        """One layer."""
+        return nn.TransformerEncoderLayer(
+            dim, heads, hidden, dropout, getattr(F, activation), batch_first=True
+        )
 
     def forward(
         self, x: Float[Tensor, "B N D"], *, valid: Bool[Tensor, "B N"] | None = None, layer: int = -1
