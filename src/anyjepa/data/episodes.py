@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from jaxtyping import Float, UInt8
 from anyjepa.errors import DataError
 
 
+@runtime_checkable
 class Frames(Protocol):
     """The pictures one camera took in one episode. It must survive pickling to workers."""
 
