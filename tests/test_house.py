@@ -40,6 +40,7 @@ LAYERS = (
     "evaluation",
     "pretraining",
     "embedding",
+    "policies",
     "tabular",
     "report",
     "theory",

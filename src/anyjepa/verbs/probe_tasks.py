@@ -1,0 +1,163 @@
+"""What ``anyjepa probe`` can score, and which of its options each task uses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+Options = dict[str, Any]
+
+UNSET: Options = {"encoder": "target", "pooling": "mean", "layers": [-1], "batch_size": 256, "untrained": False, "markdown": False}
+"""What options are when they are not given; the others are None."""
+ALWAYS = frozenset({"task", "models", "seeds", "out"})
+
+
+@dataclass(frozen=True)
+class Task:
+    """One thing to score.
+
+    Attributes:
+        help: what it is, for people.
+        uses: its options, beside the runs, the data and :data:`ALWAYS`.
+        run: from runs, data, test data, options of reading and those of the task to what is printed.
+        several: whether it compares runs.
+    """
+
+    help: str
+    uses: frozenset[str]
+    run: Callable[[list[str], str, str | None, Options, Options], Any]
+    several: bool = True
+
+    def score(self, run: list[str], data: str, test: str | None, read: Options, options: Options) -> Any:
+        """Refuse what the task does not use, and run it with the rest.
+
+        Raises:
+            ConfigError: an option was given that it does not use.
+        """
+        from anyjepa.errors import ConfigError
+
+        strange = [
+            f"--{name.replace('_', '-')}"
+            for name, value in options.items()
+            if name not in self.uses | ALWAYS and value != UNSET.get(name)
+        ]
+        if "test" not in self.uses and test is not None:
+            strange.append("--test")
+        if options["encoder"] == "both" and "encoders" not in self.uses:
+            strange.append("--encoder both")
+        if not self.several and len(run) > 1:
+            strange.append("further runs")
+        if strange:
+            raise ConfigError(f"{self._named(options)} {self.help}: leave out {', '.join(dict.fromkeys(strange))}")
+        kept = {name: options[name] for name in options if name in self.uses | {"seeds", "out"}}
+        return self.run(run, data, test, read, kept)
+
+    @staticmethod
+    def _named(options: Options) -> str:
+        return "--models:" if options["models"] is not None else f"task={options['task']}:"
+
+
+def _progress() -> Any:
+    from anyjepa.verbs.counting import Counting
+
+    return Counting()
+
+
+def _classes(run: list[str], data: str, test: str | None, read: Options, options: Options) -> Any:
+    from anyjepa.evaluation.finetune import FinetuneConfig
+    from anyjepa.evaluation.probe import probe
+
+    steps, markdown = options.pop("finetune_steps"), options.pop("markdown")
+    if steps is not None:
+        options["finetune"] = FinetuneConfig(min_steps=steps, max_steps=steps)
+    options["seeds"] = options["seeds"] or [0]
+    result = probe(run, data, test, read=read, progress=_progress(), **options)
+    return result.markdown() if markdown else result
+
+
+def _sets(run: list[str], data: str, test: str | None, read: Options, options: Options) -> Any:
+    from anyjepa.evaluation.probe_sets import probe_sets
+
+    options["seeds"] = options["seeds"] or [0]
+    return probe_sets(run, data, read=read, progress=_progress(), **options)
+
+
+def _future(what: str) -> Callable[..., Any]:
+    def run(run: list[str], data: str, test: str | None, read: Options, options: Options) -> Any:
+        from anyjepa.evaluation.probe_future import probe_future
+
+        options["seeds"] = options["seeds"] or [0]
+        return probe_future(run, data, test, what=what, read=read, progress=_progress(), **options)
+
+    return run
+
+
+def _sequences(what: str) -> Callable[..., Any]:
+    def run(run: list[str], data: str, test: str | None, read: Options, options: Options) -> Any:
+        from anyjepa.evaluation.sequences import probe_sequences
+
+        options["seeds"] = options["seeds"] or [0]
+        heads = options.pop("probes")
+        if heads:
+            options["heads"] = heads
+        columns = {name: options.pop(name) for name in ("image_column", "label_column")}
+        read = read | {name: value for name, value in columns.items() if value}
+        lengths = options.pop("lengths") or [1, 3, 5]
+        return probe_sequences(
+            run, data, test, task=what, lengths=lengths, read=read, progress=_progress(), **options
+        )
+
+    return run
+
+
+def _models(run: list[str], data: str, test: str | None, read: Options, options: Options) -> Any:
+    from anyjepa.tabular.compare import SEEDS, compare
+    from anyjepa.tabular.fitting import FitConfig
+    from anyjepa.tabular.settings import MODELS as ALL
+
+    models, markdown, trials = options.pop("models"), options.pop("markdown"), options.pop("trials")
+    result = compare(
+        run[0],
+        data,
+        test,
+        models=ALL if models == ["all"] else models,
+        trials=8 if trials is None else trials,
+        limits=FitConfig(seconds=options.pop("seconds")),
+        read=read,
+        progress=_progress(),
+        **options | {"seeds": options["seeds"] or SEEDS},
+    )
+    return result.markdown() if markdown else result
+
+
+_READING = {"test", "encoder", "label_column", "batch_size", "device"}
+CLASSES = Task(
+    "scores classes or values",
+    frozenset(
+        _READING
+        | {"encoders", "task", "probes", "labels", "per_class", "pooling", "layers", "image_column", "finetune_steps", "markdown"}
+    ),
+    _classes,
+)
+MODELS = Task(
+    "compares models on the tokens of one encoder of one run, of classes or of values",
+    frozenset(_READING | {"models", "task", "labels", "untrained", "trials", "seconds", "markdown"}),
+    _models,
+    several=False,
+)
+_VIEWS = frozenset({"test", "encoder", "device", "probes", "lengths", "image_column", "label_column"})
+TASKS: dict[str, Task] = {
+    "sets": Task(
+        "several labels of each sample, macro AUROC over all, by one linear probe of one encoder on the split of --data",
+        frozenset({"encoder", "pooling", "layers", "batch_size", "device"}),
+        _sets,
+    ),
+    "states": Task("of demonstrations, what comes next, by a fresh head on the frozen encoder", frozenset({"test"}), _future("states")),
+    "actions": Task("of demonstrations, what was done next, likewise", frozenset({"test"}), _future("actions")),
+    "sequence": Task("of sequences of views, classes from their aggregate", _VIEWS, _sequences("sequence")),
+    "equivariance": Task("of pairs of views, the transformation between them", _VIEWS, _sequences("equivariance")),
+    "retrieval": Task("of sequences of views, the predicted view among all of its object", _VIEWS, _sequences("retrieval")),
+    "path": Task("of sequences of views, the way from the first to the last", _VIEWS, _sequences("path")),
+}
+"""Tasks that are named, beside classes and values."""
