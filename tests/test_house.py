@@ -41,6 +41,8 @@ LAYERS = (
     "tabular",
     "report",
     "theory",
+    "planning",
+    "rollout",
     "verbs",
     "cli",
 )
