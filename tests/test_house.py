@@ -38,6 +38,7 @@ LAYERS = (
     "evaluation",
     "pretraining",
     "embedding",
+    "policies",
     "tabular",
     "report",
     "theory",

@@ -1,0 +1,1 @@
+"""Trained policies: what to do next, from what is seen now."""
