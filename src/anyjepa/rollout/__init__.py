@@ -1,0 +1,1 @@
+"""Policies in simulators: what they reach, in numbers and in pictures."""
