@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-Observation = Mapping[str, np.ndarray[Any, Any]] | np.ndarray[Any, Any]
+Observation = Mapping[str, np.ndarray] | np.ndarray
 """What is seen at one moment: arrays by name ("state", "image" or the names of the cameras), or the state alone."""
 
 
@@ -24,7 +24,7 @@ class Policy(Protocol):
     def reset(self) -> None:
         """A new episode begins: what was planned in the last one is forgotten."""
 
-    def act(self, observation: Observation) -> np.ndarray[Any, Any]:
+    def act(self, observation: Observation) -> np.ndarray:
         """The next action (A,), in the units of the environment.
 
         Args:

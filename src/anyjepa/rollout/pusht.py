@@ -55,6 +55,8 @@ class PushT:
 
     def reset(self, seed: int) -> Observation:
         """See :class:`~anyjepa.rollout.world.World`."""
+        # Else the first picture would show where the last episode aimed.
+        self._env._last_action = None
         if self._near is None:
             self._env.reset(seed=seed)
         else:
