@@ -44,6 +44,8 @@ LAYERS = (
     "tabular",
     "report",
     "theory",
+    "planning",
+    "rollout",
     "verbs",
     "cli",
 )
