@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -78,6 +79,22 @@ class PoseSource(Source):
             found[:, :4] /= length[:, None]
         return found.reshape(*np.shape(rows), -1)
 
+    def take(self, rows: Int[np.ndarray, "n"]) -> PoseSource:
+        """Some of the samples as a source of their own; objects without any are left out."""
+        kept, objects = np.unique(self.objects[rows], return_inverse=True)
+        found = PoseSource(
+            _Some(self.images, rows),
+            objects,
+            tuple(self.object_names[i] for i in kept.tolist()),
+            partial(_of_rows, self._poses, rows),
+            self.form,
+            self.values,
+            "object",
+        )
+        # What is held out is decided by the whole.
+        found.groups, found.group_names = self.groups[rows], self.group_names
+        return found
+
     def relate(self, before: Float[np.ndarray, "*n P"], after: Float[np.ndarray, "*n P"]) -> Float[np.ndarray, "*n A"]:
         """The relative transformation: a quaternion, or cosine and sine, and differences of the further values."""
         first = 4 if self.form == "quaternion" else 1
@@ -105,6 +122,28 @@ class PoseSource(Source):
         count = 360 // SECTOR
         sectors = (degrees / SECTOR).astype(np.int64) % count
         return sectors, tuple(f"{SECTOR * i} to {SECTOR * (i + 1)} degrees" for i in range(count))
+
+
+class _Some(Source):
+    """Rows of another source."""
+
+    def __init__(self, source: Source, rows: np.ndarray) -> None:
+        self.source, self.rows = source, np.asarray(rows, dtype=np.int64)
+        self.channels, self.class_names = source.channels, source.class_names
+        self.labels = None if source.labels is None else source.labels[self.rows]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def read(self, i: int) -> Any:
+        return self.source.read(int(self.rows[i]))
+
+    def identity(self, i: int) -> str:
+        return self.source.identity(int(self.rows[i]))
+
+
+def _of_rows(poses: Callable[[np.ndarray], np.ndarray], chosen: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    return poses(chosen[rows])
 
 
 def _members(objects: np.ndarray, count: int) -> Int[np.ndarray, "O K"]:

@@ -15,7 +15,8 @@ and official code differ.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -223,6 +224,7 @@ class SeqJEPA(Method):
             self.predictor = SequencePredictor(c.token_width + told, c.predictor_hidden, c.widths[-1])
         self.target = TargetRule(self.encoder, c.target)
         self.step = 0
+        self._silent: str | None = None
 
     @property
     def target_encoder(self) -> nn.Module:
@@ -267,6 +269,8 @@ class SeqJEPA(Method):
 
     def aggregate(self, seen: Float[Tensor, "B M D"], actions: Float[Tensor, "B _ A"]) -> Float[Tensor, "B N E"]:
         """Tokens of the aggregator, z_AGG first, from representations of M views and the at least M - 1 actions between them."""
+        if self._silent == "views":
+            seen = torch.zeros_like(seen)
         if not self.config.conditions_aggregator:
             return self.aggregator(seen)
         views = seen.shape[1]
@@ -274,6 +278,8 @@ class SeqJEPA(Method):
         slots = seen.new_zeros(len(seen), 1, self.config.embedded_action)
         if actions.shape[1]:
             between = self._embedded(actions[:, :views].flatten(0, 1)).unflatten(0, (len(seen), -1))
+            if self._silent == "actions":
+                between = torch.zeros_like(between)
             slots = torch.cat((between[:, : views - 1], slots.to(between)), dim=1)
         return self.aggregator(torch.cat((seen, slots), dim=2))
 
@@ -343,6 +349,21 @@ class SeqJEPA(Method):
         if not self.config.conditions_predictor:
             raise ConfigError(f"planning needs a predictor that is told the actions, not actions={self.config.actions}")
         return SequenceWorld(self)
+
+    @contextmanager
+    def without(self, what: str) -> Iterator[None]:
+        """A stretch in which the aggregator gets zeros for the embeddings of all ``"actions"``, or of all ``"views"``.
+
+        Raises:
+            ConfigError: it is neither.
+        """
+        if what not in ("actions", "views"):
+            raise ConfigError(f"cannot leave out '{what}': {nearest(what, ('actions', 'views'))}")
+        self._silent = what
+        try:
+            yield
+        finally:
+            self._silent = None
 
     def _vectors(self, module: nn.Module, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D"]:
         return module(images.contiguous(memory_format=torch.channels_last)).mean(dim=(2, 3))
