@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+SEQUENCES = ("sequence", "equivariance", "retrieval", "path")
 HELP = "score the representations of one or more runs on labelled data"
 
 
@@ -21,13 +22,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--probes",
         nargs="+",
-        help="of knn linear ridge attentive finetune; default knn linear, for measured values knn ridge",
+        help="of knn linear ridge attentive finetune; default knn linear, for measured values knn ridge; for transformations of "
+        "views: linear mlp",
     )
     add(
         "--task",
-        choices=("classify", "regress", "sets"),
-        help="what the labels are; default by their kind. sets: several of each sample, macro AUROC over all",
+        choices=("classify", "regress", "sets", *SEQUENCES),
+        help="what the labels are; default by their kind. sets: several of each sample, macro AUROC over all. For sequences of "
+        "views: sequence (classes from the aggregate), equivariance (transformations), retrieval (predicted views), path",
     )
+    add("--lengths", type=int, nargs="+", default=[1, 3, 5], help="numbers of observed views, for sequences")
     add(
         "--labels",
         nargs="+",
@@ -75,6 +79,9 @@ def run(
     from anyjepa.verbs.counting import Counting
     from anyjepa.verbs.pairs import pairs
 
+    lengths = options.pop("lengths")
+    if options["task"] in SEQUENCES:
+        return _sequences(run, data, test, pairs(read), lengths, options)
     if options["task"] == "sets":
         return _sets(run, data, test, pairs(read), options)
     if finetune_steps is not None:
@@ -98,4 +105,28 @@ def _sets(run: list[str], data: str, test: str | None, read: dict[str, Any], opt
             f"--data: leave out {', '.join(given) or ('--test' if test is not None else '--encoder both')}"
         )
     print(probe_sets(run, data, read=read, progress=Counting(), **{name: options[name] for name in used}))
+    return 0
+
+
+def _sequences(
+    run: list[str], data: str, test: str | None, read: dict[str, Any], lengths: list[int], options: dict[str, Any]
+) -> int:
+    """Sequences of views."""
+    from anyjepa.errors import ConfigError
+    from anyjepa.evaluation.sequences import probe_sequences
+    from anyjepa.verbs.counting import Counting
+
+    given = [name for name in ("labels", "per_class") if options[name] is not None]
+    if given or options["encoder"] == "both":
+        raise ConfigError(
+            f"task={options['task']} reads one encoder with all labels: leave out {', '.join(given) or '--encoder both'}"
+        )
+    used = {name: options[name] for name in ("task", "seeds", "encoder", "device", "out")}
+    # --probes linear mlp are its heads.
+    if options["probes"]:
+        used["heads"] = options["probes"]
+    for name in ("image_column", "label_column"):
+        if options[name]:
+            read = read | {name: options[name]}
+    print(probe_sequences(run, data, test, lengths=lengths, read=read, progress=Counting(), **used))
     return 0
