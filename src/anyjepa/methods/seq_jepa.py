@@ -231,7 +231,7 @@ class SeqJEPA(Method):
         """The encoder that makes the targets. While training it stays in training mode: its batches are their own statistics."""
         return self.target.encoder(self.encoder)
 
-    def forward(self, batch: Batch | Bundle) -> Output:
+    def forward(self, batch: Batch | Inputs) -> Output:
         """Loss and intermediates.
 
         In the output the views are context tokens: ``context`` (B, M, D); ``predicted`` and ``target`` are (B, 1, 1, D).
