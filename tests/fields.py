@@ -119,6 +119,20 @@ def tables(folder: Path) -> Path:
     return path
 
 
+def views(folder: Path) -> Path:
+    """Eight objects of two classes from eight angles, in one .npz."""
+    draws, rows = np.random.default_rng(0), np.arange(64)
+    objects, angles = rows // 8, 45.0 * (rows % 8)
+    y, x = np.mgrid[-1:1:16j, -1:1:16j]
+    shapes = draws.uniform(0.2, 1.0, 8)[objects]
+    along = x * np.cos(np.deg2rad(angles))[:, None, None] + y * np.sin(np.deg2rad(angles))[:, None, None]
+    images = np.where(objects % 2, 0.5, 1.0)[:, None, None] / (1 + np.exp(-4 * along / shapes[:, None, None]))
+    (folder / "views").mkdir(parents=True)
+    path = folder / "views" / "turntable.npz"
+    np.savez(path, images=(255 * images).astype(np.uint8), object=objects, angle=angles, labels=objects % 2)
+    return path
+
+
 FIELDS = {
     "images": Field("ijepa", images, dict(size="nano", **_SMALL, patch_size=4)),
     "ecg": Field(
@@ -147,6 +161,11 @@ FIELDS = {
         dict(size="nano", **_SMALL, hidden=16, predictor_hidden=16),
         {"group_column": "household"},
         {"label_column": "label"},
+    ),
+    "views": Field(
+        "seq-jepa",
+        views,
+        dict(size="nano", widths=[8, 16], blocks=[1, 1], action_width=8, predictor_hidden=16, dropout=0.0),
     ),
 }
 

@@ -53,6 +53,19 @@ _ROBOTS = (
     {"state": (7,), "task": (1,)},
     {"state": (2,), "task": (1,), "left": (3, 24, 40), "right": (3, 24, 40)},
 )
+
+
+def sequences(n: int, shape: Shape, generator: torch.Generator) -> Bundle:
+    """``n`` random sequences of four views with actions of three numbers."""
+    views, actions = (n, 4, *shape), (n, 3, 3)
+    return Bundle(
+        {
+            "views": torch.randn(views, generator=generator),
+            "actions": torch.randn(actions, generator=generator),
+        }
+    )
+
+
 _SMALL = dict(dim=16, depth=2, heads=2, predictor_width=8, predictor_depth=2)
 
 _HEAD = [
@@ -269,6 +282,34 @@ CASES = {
             {"masks": {"per": "batch", "blocks": 2}},
             {"target": "stopgrad", "distance": "smooth_l1"},
             {"target": "frozen"},
+            {"target": "online", "regularizer": {"kind": "sigreg", "on": "target", "slices": 8}},
+            {"regularizer": {"kind": "vicreg", "level": "both"}},
+        ),
+    ),
+    "seq-jepa": Case(
+        fields=dict(
+            size="nano",
+            action_dim=3,
+            widths=(8, 16),
+            blocks=(1, 1),
+            action_width=8,
+            predictor_hidden=16,
+            dropout=0.0,
+            optim={"steps": 20},
+        ),
+        shapes=((3, 32, 32), (1, 28, 28), (5, 64, 70)),
+        masks=False,
+        drawn=sequences,
+        variants=(
+            {"actions": "none"},
+            {"actions": "aggregator"},
+            {"actions": "predictor", "zero_init": False},
+            {"action_width": 0},
+            {"action_width": 0, "compat": "official"},
+            {"stem": "small", "dropout": 0.1},
+            {"stem": "standard", "blocks": (2, 1)},
+            {"target": "stopgrad"},
+            {"target": "frozen", "distance": "l2"},
             {"target": "online", "regularizer": {"kind": "sigreg", "on": "target", "slices": 8}},
             {"regularizer": {"kind": "vicreg", "level": "both"}},
         ),

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from anyjepa.errors import ConfigError
 from anyjepa.nn.chunks import Layer, map_positions
 from anyjepa.nn.positions import sincos_table
-from anyjepa.nn.resnet import Norm, ResNet
+from anyjepa.nn.resnet import RESNET18, Norm, ResNet
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -42,7 +42,11 @@ class ConvStem(nn.Module):
 
 def trunk(kind: Literal["resnet18", "conv"], dim: int, norm: Norm) -> ResNet | ConvStem:
     """What makes maps of pictures: ResNet-18, or three convolutions."""
-    return ResNet(norm=norm) if kind == "resnet18" else ConvStem(dim)
+    if kind == "conv":
+        return ConvStem(dim)
+    network = ResNet(3, *RESNET18, norm=norm)
+    network.initialise(zero_last=False)
+    return network
 
 
 class ObservationEncoder(nn.Module):

@@ -15,6 +15,7 @@ from anyjepa.report.heads import electrode_errors, hidden_section, strips
 from anyjepa.report.masks import mask_section
 from anyjepa.report.patches import patch_section
 from anyjepa.report.samples import Samples
+from anyjepa.report.views import equivariance_figures, strip_figures
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,10 @@ DRAWINGS: dict[str, tuple[Drawing, ...]] = {
         Drawing("Masks", "What is hidden", "figures", mask_figures),
         Drawing("Errors", "Which regions are hard to predict", "figures", error_figures),
         Drawing("Gradients", "Where the regions lie", "figures", gradient_figures),
+    ),
+    "views": (
+        Drawing("Sequences", "What is seen and what is predicted", "figures", strip_figures),
+        Drawing("Transformations", "What is known of the transformations", "figures", equivariance_figures),
     ),
     "tables": (
         Drawing("Masks", "What is hidden", "figures", column_masks_section),

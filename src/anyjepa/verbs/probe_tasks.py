@@ -8,7 +8,14 @@ from typing import Any
 
 Options = dict[str, Any]
 
-UNSET: Options = {"encoder": "target", "pooling": "mean", "layers": [-1], "batch_size": 256, "untrained": False, "markdown": False}
+UNSET: Options = {
+    "encoder": "target",
+    "pooling": "mean",
+    "layers": [-1],
+    "batch_size": 256,
+    "untrained": False,
+    "markdown": False,
+}
 """What options are when they are not given; the others are None."""
 ALWAYS = frozenset({"task", "models", "seeds", "out"})
 
@@ -49,7 +56,9 @@ class Task:
         if not self.several and len(run) > 1:
             strange.append("further runs")
         if strange:
-            raise ConfigError(f"{self._named(options)} {self.help}: leave out {', '.join(dict.fromkeys(strange))}")
+            raise ConfigError(
+                f"{self._named(options)} {self.help}: leave out {', '.join(dict.fromkeys(strange))}"
+            )
         kept = {name: options[name] for name in options if name in self.uses | {"seeds", "out"}}
         return self.run(run, data, test, read, kept)
 
@@ -136,7 +145,18 @@ CLASSES = Task(
     "scores classes or values",
     frozenset(
         _READING
-        | {"encoders", "task", "probes", "labels", "per_class", "pooling", "layers", "image_column", "finetune_steps", "markdown"}
+        | {
+            "encoders",
+            "task",
+            "probes",
+            "labels",
+            "per_class",
+            "pooling",
+            "layers",
+            "image_column",
+            "finetune_steps",
+            "markdown",
+        }
     ),
     _classes,
 )
@@ -153,11 +173,21 @@ TASKS: dict[str, Task] = {
         frozenset({"encoder", "pooling", "layers", "batch_size", "device"}),
         _sets,
     ),
-    "states": Task("of demonstrations, what comes next, by a fresh head on the frozen encoder", frozenset({"test"}), _future("states")),
-    "actions": Task("of demonstrations, what was done next, likewise", frozenset({"test"}), _future("actions")),
+    "states": Task(
+        "of demonstrations, what comes next, by a fresh head on the frozen encoder",
+        frozenset({"test"}),
+        _future("states"),
+    ),
+    "actions": Task(
+        "of demonstrations, what was done next, likewise", frozenset({"test"}), _future("actions")
+    ),
     "sequence": Task("of sequences of views, classes from their aggregate", _VIEWS, _sequences("sequence")),
-    "equivariance": Task("of pairs of views, the transformation between them", _VIEWS, _sequences("equivariance")),
-    "retrieval": Task("of sequences of views, the predicted view among all of its object", _VIEWS, _sequences("retrieval")),
+    "equivariance": Task(
+        "of pairs of views, the transformation between them", _VIEWS, _sequences("equivariance")
+    ),
+    "retrieval": Task(
+        "of sequences of views, the predicted view among all of its object", _VIEWS, _sequences("retrieval")
+    ),
     "path": Task("of sequences of views, the way from the first to the last", _VIEWS, _sequences("path")),
 }
 """Tasks that are named, beside classes and values."""

@@ -1,0 +1,230 @@
+"""seq-JEPA against its twins: what aggregate and encoder know of the class and of the transformation, on COIL-20 and CIFAR-10.
+
+    python benchmarks/seq_jepa.py --data DATA --set coil --out benchmarks/results
+
+Arms: ``seq`` (views and actions), ``blind`` (the same sequences without actions), ``invariant`` (two views, no actions), and the
+negative control ``chance`` (actions of other draws). All have the same encoder, optimizer, number of encoded views and steps.
+
+COIL-20: pretraining and heads see 15 objects without the views from 135 to 180 and from 315 to 360 degrees. Classes and R2 are
+scored on those views; R2 also on the 5 other objects, of which nothing was ever seen. CIFAR-10: pretraining on training images;
+heads are fitted on some of them and scored on test images.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import anyjepa
+from anyjepa.contract import Batch, Method
+from anyjepa.data.modalities import modality
+from anyjepa.data.pose_source import PoseSource
+from anyjepa.data.views_config import ViewsConfig
+from anyjepa.data.views_dataset import ViewsDataset
+from anyjepa.evaluation.features import untrained
+from anyjepa.evaluation.sequence_features import Part, part
+from anyjepa.evaluation.sequence_tasks import (
+    Found,
+    Setting,
+    equivariance_scores,
+    path_scores,
+    retrieval_scores,
+    sequence_scores,
+)
+from anyjepa.randomness import permutation
+from anyjepa.schedules import OptimConfig
+from anyjepa.training.optimizer import build_optimizer, set_schedules
+
+VIEWS = modality("views")
+HELD_SECTORS = (3, 7)
+HELD_OBJECTS = (2, 5, 8, 13, 18)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A twin: how many views it sees, which of the actions, and its batch: all encode as many views per step."""
+
+    observed: int
+    actions: str
+    batch: int
+    chance: bool = False
+
+
+def arms(observed: int, batch: int) -> dict[str, Arm]:
+    """All twins of a seq-JEPA with so many observed views and samples per step."""
+    return {
+        "seq": Arm(observed, "both", batch),
+        "blind": Arm(observed, "none", batch),
+        "invariant": Arm(1, "none", batch * (observed + 1) // 2),
+        "chance": Arm(observed, "both", batch, chance=True),
+    }
+
+
+def pretrain(dataset: ViewsDataset, arm: Arm, steps: int, lr: float, seed: int) -> tuple[Method, float]:
+    """A method of size nano trained on all samples of a data set; and its mean loss over the last tenth of the steps."""
+    optim = OptimConfig(
+        steps=steps,
+        warmup_steps=steps // 10,
+        start_lr=lr / 40,
+        lr=lr,
+        final_lr=lr / 40,
+        weight_decay=1e-3,
+        final_weight_decay=1e-3,
+    )
+    method = anyjepa.create(
+        "seq-jepa",
+        size="nano",
+        channels=dataset.shape[0],
+        image_size=list(dataset.size),
+        action_dim=dataset.action_dim,
+        actions=arm.actions,
+        ema=[0.99, 1.0],
+        seed=seed,
+        optim=asdict(optim),
+    )
+    torch.manual_seed(seed)
+    optimizer = build_optimizer(method)
+    order, losses = np.zeros(0, dtype=np.int64), []
+    method.train()
+    for step in range(steps):
+        while len(order) < arm.batch:
+            order = np.concatenate([order, permutation(seed, "benchmark/order", step, len(dataset))])
+        rows, order = order[: arm.batch], order[arm.batch :]
+        set_schedules(optimizer, optim, step + 1)
+        output = method(Batch(dataset.draw(step, rows, seed), torch.from_numpy(rows), step, seed))
+        optimizer.zero_grad()
+        output.loss.backward()
+        optimizer.step()
+        method.after_step(step)
+        losses.append(output.loss.item())
+    return method.eval(), float(np.mean(losses[-max(1, steps // 10) :]))
+
+
+@dataclass(frozen=True)
+class Material:
+    """Data of a comparison.
+
+    Attributes:
+        pretrain: what is pretrained on.
+        train, test: for classes, for R2 and for paths.
+        others: a further test of R2: objects never seen; None: there are none.
+    """
+
+    pretrain: ViewsDataset
+    train: Part
+    test: Part
+    others: Part | None
+
+
+def coil(data: Path) -> Material:
+    """COIL-20 with objects and angles held out."""
+    config = ViewsConfig(size=32, observed=(3, 3))
+    source = VIEWS.open(data / "views-coil20" / "COIL20.mat", config, labels=True)
+    source, config = VIEWS.settle(source, config)
+    assert isinstance(source, PoseSource) and source.groups is not None
+    whole = ViewsDataset(source, config)
+    away, turned = np.isin(source.objects, HELD_OBJECTS), np.isin(source.groups, HELD_SECTORS)
+    train = part(whole, np.flatnonzero(~away & ~turned))
+    return Material(
+        train.dataset, train, part(whole, np.flatnonzero(~away & turned)), part(whole, np.flatnonzero(away))
+    )
+
+
+def cifar(data: Path, images: int, labelled: int, tests: int) -> Material:
+    """CIFAR-10 under crop, colour and blur."""
+    config = ViewsConfig(size=32, observed=(2, 2), limit=images)
+    folder = data / "image-cifar10"
+    source, config = VIEWS.settle(VIEWS.open(folder / "train.parquet", config, labels=True), config)
+    held = ViewsDataset(
+        VIEWS.open(folder / "test.parquet", replace(config, limit=tests), labels=True), config
+    )
+    whole = ViewsDataset(source, config)
+    return Material(whole, Part(whole, np.arange(labelled)), Part(held, np.arange(tests)), None)
+
+
+def score(method: Method, material: Material, seed: int, observed: int, setting: Setting) -> list[Found]:
+    """All numbers of one method."""
+    plain = replace(setting, seed=seed)
+    found = sequence_scores(method, material.train, material.test, plain)
+    found += equivariance_scores(method, material.train, material.test, plain)
+    if material.others is not None:
+        away = equivariance_scores(method, material.train, material.others, plain)
+        found += [replace(f, quantity=f"new objects: {f.quantity}") for f in away]
+    path = replace(plain, lengths=(observed,), heads=("mlp",), repeats=2)
+    found += path_scores(method, material.train, material.test, path)
+    if method.config.conditions_predictor:
+        found += retrieval_scores(method, material.train, material.test, replace(plain, lengths=(observed,)))
+    return found
+
+
+def main() -> None:
+    """Run the arms and write one JSON line for each."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--set", choices=("coil", "cifar"), required=True)
+    parser.add_argument("--arms", nargs="+", default=["untrained", "seq", "blind", "invariant", "chance"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--batch", type=int, default=48)
+    parser.add_argument("--observed", type=int)
+    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--images", type=int, default=20000)
+    parser.add_argument("--labelled", type=int, default=3000)
+    parser.add_argument("--tests", type=int, default=1500)
+    parser.add_argument("--out", type=Path, required=True, help="a file of JSON lines that is added to")
+    asked = parser.parse_args()
+    material = (
+        coil(asked.data)
+        if asked.set == "coil"
+        else cifar(asked.data, asked.images, asked.labelled, asked.tests)
+    )
+    observed = asked.observed or material.pretrain.config.observed[1]
+    setting = Setting(
+        lengths=(1, 3, 5, 8),
+        repeats=3 if asked.set == "coil" else 1,
+        heads=("linear", "mlp"),
+        hidden=(128, 128),
+    )
+    for seed in asked.seeds:
+        for name in asked.arms:
+            began = time.process_time()
+            arm = arms(observed, asked.batch)["seq" if name == "untrained" else name]
+            config = replace(
+                material.pretrain.config, observed=(arm.observed, arm.observed), chance_actions=arm.chance
+            )
+            dataset = ViewsDataset(material.pretrain.source, config)
+            method, loss = pretrain(dataset, arm, 1 if name == "untrained" else asked.steps, asked.lr, seed)
+            if name == "untrained":
+                method = untrained(method, seed).eval()
+            trained = time.process_time() - began
+            found = score(method, material, seed, observed, setting)
+            line = {
+                "set": asked.set,
+                "arm": name,
+                "seed": seed,
+                "steps": asked.steps,
+                "observed": arm.observed,
+                "batch": arm.batch,
+                "lr": asked.lr,
+                "loss": loss,
+                "train_cpu_s": round(trained, 1),
+                "cpu_s": round(time.process_time() - began, 1),
+                "found": [asdict(f) for f in found],
+            }
+            with asked.out.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+            print(name, seed, f"loss {loss:.3f}, {trained:.0f} + {line['cpu_s'] - trained:.0f} s", flush=True)
+            for f in found:
+                print(f"   {f.quantity} [{f.length}] {f.value:.3f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
