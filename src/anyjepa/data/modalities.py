@@ -11,9 +11,12 @@ from anyjepa.data.fmri_modality import Fmri
 from anyjepa.data.image_modality import Images
 from anyjepa.data.modality import Modality
 from anyjepa.data.tables_modality import Tables
+from anyjepa.data.video_modality import Video
 from anyjepa.errors import ConfigError, nearest
 
-MODALITIES: dict[str, Modality] = {one.name: one for one in (Images(), Ecg(), EEG(), Fmri(), Tables())}
+MODALITIES: dict[str, Modality] = {
+    one.name: one for one in (Images(), Ecg(), EEG(), Fmri(), Tables(), Video())
+}
 """By the name under which methods are registered for them."""
 
 
