@@ -1,7 +1,9 @@
 """The rules of the house as tests: sizes, who may import whom, docstrings, no unpickling, what the package ships."""
 
 import ast
+import builtins
 import dataclasses
+import dis
 import importlib
 import inspect
 import re
@@ -13,7 +15,7 @@ import zipfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Protocol
 
 import pytest
@@ -180,6 +182,21 @@ def test_what_is_imported_at_once_is_a_mandatory_dependency(file):
     mandatory = {re.split(r"[^\w-]", line)[0] for line in listed}
     needed = set(imported_at_once(tree(file).body)) - sys.stdlib_module_names - {"anyjepa"}
     assert {DISTRIBUTIONS.get(name, name) for name in needed} <= mandatory
+
+
+def _names_in(code: CodeType) -> set[str]:
+    """Names that functions look up in their module when they run."""
+    found = {i.argval for i in dis.get_instructions(code) if i.opname == "LOAD_GLOBAL"}
+    return found.union(*(_names_in(inner) for inner in code.co_consts if isinstance(inner, CodeType)))
+
+
+@each_module
+def test_every_name_is_defined(name):
+    """Neither ruff nor mypy looks: to both of them the axes of jaxtyping are undefined names."""
+    module = importlib.import_module(name)
+    source = Path(module.__file__).read_text()
+    used = _names_in(compile(source, module.__file__, "exec", dont_inherit=True))
+    assert not {n for n in used if not hasattr(module, n) and not hasattr(builtins, n)}
 
 
 @each_module

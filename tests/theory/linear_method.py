@@ -113,7 +113,7 @@ class LinearJEPA(IJEPA):
         self.views = Views()
         self.amplitudes = [self.norms()]
 
-    def build(self, c: Any) -> Any:
+    def parts(self, c: Any) -> Any:
         return LinearEncoder(c.d, c.depth), LinearPredictor(c.d)
 
     def initialise(self, c: Any) -> None:

@@ -32,6 +32,7 @@ from anyjepa.nn.roi_time import RoiTimePositions
 from anyjepa.nn.transformer import Encoder
 from anyjepa.nn.vit import check_width
 from anyjepa.objectives.distances import distance
+from anyjepa.objectives.prediction import check_regularizer
 from anyjepa.objectives.regularizers import RegularizerConfig
 from anyjepa.registry import register
 from anyjepa.schedules import OptimConfig
@@ -124,12 +125,7 @@ class BrainJEPAConfig:
             raise ConfigError(f"ema must lie in [0, 1], got {self.ema}")
         if self.ema_stretch < 1.0:
             raise ConfigError(f"ema_stretch must be at least 1, got {self.ema_stretch}")
-        r = self.regularizer
-        if r.kind != "none" and r.on == "target" and self.target != "online":
-            raise ConfigError(
-                f"regularizer.on=target needs target=online: with target={self.target} the targets carry no gradient; "
-                "set target=online, or regularizer.on to context or prediction"
-            )
+        check_regularizer(self.regularizer, self.target)
         if self.positions == "gradient" and not self.gradients:
             raise ConfigError(
                 "positions=gradient needs model.gradients: compute them with anyjepa.data.gradients, or use positions=index"
@@ -219,7 +215,7 @@ class BrainJEPA(IJEPA):
     def __init__(self, config: BrainJEPAConfig | None = None) -> None:
         super().__init__(config or BrainJEPAConfig())
 
-    def build(self, c: Any) -> tuple[Encoder, Predictor]:
+    def parts(self, c: Any) -> tuple[Encoder, Predictor]:
         """Encoder and predictor, each with a projection of the gradients of its own."""
         tokenizer = PatchTokenizer((c.rois, c.frames), (1, c.patch_size), 1, c.dim)
         rois, times = tokenizer.layout.grid

@@ -12,7 +12,6 @@ in all constants; ``compat=official`` brings back what slips in it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
@@ -21,16 +20,16 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from anyjepa.contract import Batch, Layout, Masks, Method, Output, Representation
+from anyjepa.contract import Batch, Layout, Masks, Output, Representation
 from anyjepa.errors import ConfigError
 from anyjepa.masking.intervals import IntervalMaskConfig, interval_masks
+from anyjepa.methods.predictive import Predictive
 from anyjepa.nn.predictor import Predictor
 from anyjepa.nn.recordings import NANO, RecordingConfig, fit_recording
-from anyjepa.nn.transformer import Block, Encoder, initialise
+from anyjepa.nn.transformer import Encoder, initialise
 from anyjepa.objectives.distances import distance
-from anyjepa.objectives.prediction import check_regularizer, prediction_loss, rescued
+from anyjepa.objectives.prediction import check_regularizer, prediction_loss
 from anyjepa.objectives.regularizers import RegularizerConfig
-from anyjepa.objectives.targets import TargetRule
 from anyjepa.registry import register
 from anyjepa.schedules import OptimConfig, ema_momentum
 from anyjepa.tokenizers.patches import PatchTokenizer, cut_patches, patch_layout
@@ -140,7 +139,7 @@ class ECGJEPAConfig(RecordingConfig):
     citation="Weimann, Conrad, Self-Supervised Pre-Training with JEPA Boosts ECG Classification Performance, arXiv 2410.13867",
     licence="no official weights are published",
 )
-class ECGJEPA(Method):
+class ECGJEPA(Predictive):
     """ECG-JEPA as a module. See the file header for the equation.
 
     Args:
@@ -151,42 +150,36 @@ class ECGJEPA(Method):
     forwards: Tensor
 
     def __init__(self, config: ECGJEPAConfig | None = None) -> None:
-        super().__init__()
-        config = config or ECGJEPAConfig()
-        self.config = config.fit(config.default_shape)
-        c: Any = self.config  # Any: nothing is None in a fitted config
-        shared: dict[str, Any] = dict(mlp_ratio=c.mlp_ratio, eps=c.eps, bias=c.bias, norm_bias=c.norm_bias)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(c.seed)
-            self.context_encoder = Encoder(
-                PatchTokenizer((c.length,), (c.patch_size,), c.channels, c.dim, bias=c.bias),
-                dim=c.dim,
-                depth=c.depth,
-                heads=c.heads,
-                positions=c.positions,
-                registers=c.registers,
-                drop_path=c.drop_path,
-                qkv_bias=c.bias,
-                **shared,
-            )
-            self.predictor = Predictor(
-                self.layout,
-                dim=c.dim,
-                width=c.predictor_width,
-                depth=c.predictor_depth,
-                heads=c.predictor_heads,
-                positions="interleaved" if c.positions == "interleaved" else "sincos",
-                **shared,
-            )
-            self._initialise()
-        self.target = TargetRule(self.context_encoder, c.target)
-        self.step = 0
-        if c.compat == "official":
+        super().__init__(config or ECGJEPAConfig())
+        if self.config.compat == "official":
             self.register_buffer("forwards", torch.zeros((), dtype=torch.int64))
-        self.train()
 
-    def _initialise(self) -> None:
-        c: Any = self.config
+    def build(self, c: Any) -> None:
+        """Encoder, predictor and their first weights."""
+        shared: dict[str, Any] = dict(mlp_ratio=c.mlp_ratio, eps=c.eps, bias=c.bias, norm_bias=c.norm_bias)
+        self.context_encoder = Encoder(
+            PatchTokenizer((c.length,), (c.patch_size,), c.channels, c.dim, bias=c.bias),
+            dim=c.dim,
+            depth=c.depth,
+            heads=c.heads,
+            positions=c.positions,
+            registers=c.registers,
+            drop_path=c.drop_path,
+            qkv_bias=c.bias,
+            **shared,
+        )
+        self.predictor = Predictor(
+            self.layout,
+            dim=c.dim,
+            width=c.predictor_width,
+            depth=c.predictor_depth,
+            heads=c.predictor_heads,
+            positions="interleaved" if c.positions == "interleaved" else "sincos",
+            **shared,
+        )
+        self._initialise(c)
+
+    def _initialise(self, c: Any) -> None:
         initialise(self.context_encoder, residual_depth=c.depth)
         initialise(self.predictor, residual_depth=c.depth if c.compat == "official" else c.predictor_depth)
         if c.init == "normal":
@@ -207,16 +200,9 @@ class ECGJEPA(Method):
         return self.context_encoder.tokenizer.layout
 
     @property
-    def target_encoder(self) -> nn.Module:
-        """The encoder that makes the targets, and the one to use afterwards."""
-        return self.target.encoder(self.context_encoder)
-
-    def train(self, mode: bool = True) -> ECGJEPA:
-        """Training mode; the target encoder drops nothing unless the config asks for the official behaviour."""
-        super().train(mode)
-        if self.config.compat == "fixed":
-            self.target.eval()
-        return self
+    def targets_drop(self) -> bool:
+        """As in the official code, where the config asks for it."""
+        return bool(self.config.compat == "official")
 
     def draw_masks(self, batch: Batch) -> Masks:
         """The masks of a batch, on the CPU."""
@@ -231,14 +217,13 @@ class ECGJEPA(Method):
             batch: recordings; a bare tensor (B, C, T) is a batch of samples 0..B-1 at the current step.
             masks: masks to use instead of drawn ones.
         """
-        if isinstance(batch, Tensor):
-            batch = Batch(batch, torch.arange(len(batch)), step=self.step, seed=self.config.seed)
+        batch = self.as_batch(batch)
         masks = (masks or self.draw_masks(batch)).to(batch.inputs.device)
         patches = self.context_encoder.tokenizer.cut(batch.inputs)
         if self.config.compat == "official" and self.training and torch.is_grad_enabled():
             self._move(int(self.forwards))
             self.forwards += 1
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.target.has_gradient):
+        with self.making_targets():
             # The last block is computed for the hidden tokens alone: nobody reads its other outputs.
             target = self.target_encoder(patches, outputs=masks.targets.flatten(1))
             if self.config.target_norm:
@@ -266,11 +251,6 @@ class ECGJEPA(Method):
 
     def _move(self, t: int) -> None:
         self.target.update(self.context_encoder, ema_momentum(*self.config.ema, self.optim, t))
-
-    def rescue(self) -> str | None:
-        """Switches on VICReg's terms where no regularizer is at work."""
-        self.config, told = rescued(self.config)
-        return told
 
     def encode(self, x: Tensor, *, encoder: str = "target", layer: int = -1) -> Representation:
         """Representation of recordings (B, C, T), T the training length or less in whole patches; registers left out.
@@ -300,10 +280,6 @@ class ECGJEPA(Method):
         found: Tensor = module(patches, keep, **how)
         return found
 
-    def encoder_module(self, encoder: str = "target") -> nn.Module:
-        """One of the two encoders."""
-        return self.target.named(self.context_encoder, encoder)
-
     def input_shape(self) -> tuple[int, ...]:
         """(C, T)."""
         return (self.config.channels or 0, self.config.length or 0)
@@ -316,8 +292,3 @@ class ECGJEPA(Method):
             {"params": [p for p in trained if id(p) in linear], "decay": True},
             {"params": [p for p in trained if id(p) not in linear], "decay": False},
         ]
-
-    def compile_units(self) -> Iterable[nn.Module]:
-        """The transformer blocks, but for the predictor's first: its projection is also used from outside of it."""
-        first = self.predictor.blocks[0]
-        return [module for module in self.modules() if isinstance(module, Block) and module is not first]

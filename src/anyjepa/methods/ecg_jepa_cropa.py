@@ -11,26 +11,24 @@ average of the context encoder. The text writes an L1 distance; the official cod
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
-import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from anyjepa.contract import Batch, Layout, Masks, Method, Output, Representation
+from anyjepa.contract import Batch, Layout, Masks, Output, Representation
 from anyjepa.errors import ConfigError
 from anyjepa.masking.columns import ColumnMaskConfig, column_masks
+from anyjepa.methods.predictive import Predictive
 from anyjepa.nn.cross_pattern import CrossPatternEncoder, LeadPredictor
 from anyjepa.nn.recordings import NANO, RecordingConfig, fit_recording
-from anyjepa.nn.transformer import Block, initialise
+from anyjepa.nn.transformer import initialise
 from anyjepa.objectives.distances import distance
-from anyjepa.objectives.prediction import check_regularizer, prediction_loss, rescued
+from anyjepa.objectives.prediction import check_regularizer, prediction_loss
 from anyjepa.objectives.regularizers import RegularizerConfig
-from anyjepa.objectives.targets import TargetRule
 from anyjepa.registry import register
-from anyjepa.schedules import OptimConfig, ema_momentum
+from anyjepa.schedules import OptimConfig
 from anyjepa.tokenizers.patches import PatchTokenizer, patch_layout
 
 SIZES: dict[str, dict[str, Any]] = {
@@ -123,7 +121,7 @@ class CropaConfig(RecordingConfig):
     citation="Kim, Learning General Representation of 12-Lead Electrocardiogram with a JEPA, arXiv 2410.08559",
     licence="official weights: MIT (not shipped)",
 )
-class Cropa(Method):
+class Cropa(Predictive):
     """ECG-JEPA with cross-pattern attention as a module. See the file header for the equation.
 
     Args:
@@ -133,32 +131,27 @@ class Cropa(Method):
     config: CropaConfig
 
     def __init__(self, config: CropaConfig | None = None) -> None:
-        super().__init__()
-        config = config or CropaConfig()
-        self.config = config.fit(config.default_shape)
-        c: Any = self.config  # Any: nothing is None in a fitted config
+        super().__init__(config or CropaConfig())
+
+    def build(self, c: Any) -> None:
+        """Encoder, predictor and their first weights."""
         shared: dict[str, Any] = dict(mlp_ratio=c.mlp_ratio, drop_path=c.drop_path, eps=c.eps)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(c.seed)
-            self.context_encoder = CrossPatternEncoder(
-                PatchTokenizer((c.channels, c.length), (1, c.patch_size), 1, c.dim),
-                dim=c.dim,
-                depth=c.depth,
-                heads=c.heads,
-                **shared,
-            )
-            self.predictor = LeadPredictor(
-                self.layout,
-                dim=c.dim,
-                width=c.predictor_width,
-                depth=c.predictor_depth,
-                heads=c.predictor_heads,
-                **shared,
-            )
-            initialise(self, depth_rescale=True)
-        self.target = TargetRule(self.context_encoder, c.target)
-        self.step = 0
-        self.train()
+        self.context_encoder = CrossPatternEncoder(
+            PatchTokenizer((c.channels, c.length), (1, c.patch_size), 1, c.dim),
+            dim=c.dim,
+            depth=c.depth,
+            heads=c.heads,
+            **shared,
+        )
+        self.predictor = LeadPredictor(
+            self.layout,
+            dim=c.dim,
+            width=c.predictor_width,
+            depth=c.predictor_depth,
+            heads=c.predictor_heads,
+            **shared,
+        )
+        initialise(self, depth_rescale=True)
 
     @property
     def layout(self) -> Layout:
@@ -166,16 +159,9 @@ class Cropa(Method):
         return self.context_encoder.tokenizer.layout
 
     @property
-    def target_encoder(self) -> nn.Module:
-        """The encoder that makes the targets."""
-        return self.target.encoder(self.context_encoder)
-
-    def train(self, mode: bool = True) -> Cropa:
-        """Training mode; the target encoder drops nothing unless the config asks for the official behaviour."""
-        super().train(mode)
-        if self.config.compat == "fixed":
-            self.target.eval()
-        return self
+    def targets_drop(self) -> bool:
+        """As in the official code, where the config asks for it."""
+        return bool(self.config.compat == "official")
 
     def draw_masks(self, batch: Batch) -> Masks:
         """The masks of a batch, on the CPU."""
@@ -185,11 +171,10 @@ class Cropa(Method):
 
     def forward(self, batch: Batch | Tensor) -> Output:
         """Loss and intermediates. A bare tensor (B, C, T) is a batch of samples 0..B-1 at the current step."""
-        if isinstance(batch, Tensor):
-            batch = Batch(batch, torch.arange(len(batch)), step=self.step, seed=self.config.seed)
+        batch = self.as_batch(batch)
         masks = self.draw_masks(batch).to(batch.inputs.device)
         patches = self._cut(batch.inputs)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.target.has_gradient):
+        with self.making_targets():
             target = self.target_encoder(patches, outputs=masks.targets[:, 0])
             if self.config.target_norm:
                 target = F.layer_norm(target.float(), target.shape[-1:])
@@ -206,16 +191,6 @@ class Cropa(Method):
         )
         return Output(loss, losses, context, predicted, target.unsqueeze(1).detach(), masks)
 
-    def after_step(self, step: int) -> None:
-        """Moves the target encoder: momentum linear from the first to the last step."""
-        self.step = step + 1
-        self.target.update(self.context_encoder, ema_momentum(*self.config.ema, self.optim, step))
-
-    def rescue(self) -> str | None:
-        """Switches on VICReg's terms where no regularizer is at work."""
-        self.config, told = rescued(self.config)
-        return told
-
     def encode(self, x: Tensor, *, encoder: str = "target", layer: int = -1) -> Representation:
         """Representation of whole recordings (B, C, T). The paper uses the context encoder afterwards.
 
@@ -227,20 +202,9 @@ class Cropa(Method):
         return Representation(tokens, tokens.mean(dim=1), encoder, layer, self.layout)
 
     def _cut(self, x: Tensor) -> Tensor:
-        if tuple(x.shape[1:]) != self.input_shape():
-            raise ConfigError(
-                f"expected input (B, {', '.join(map(str, self.input_shape()))}), got {tuple(x.shape)}"
-            )
+        self.check(x)
         return self.context_encoder.tokenizer.cut(x.unsqueeze(1))
-
-    def encoder_module(self, encoder: str = "target") -> nn.Module:
-        """One of the two encoders."""
-        return self.target.named(self.context_encoder, encoder)
 
     def input_shape(self) -> tuple[int, ...]:
         """(C, T)."""
         return (self.config.channels or 0, self.config.length or 0)
-
-    def compile_units(self) -> Iterable[nn.Module]:
-        """The transformer blocks."""
-        return [module for module in self.modules() if isinstance(module, Block)]

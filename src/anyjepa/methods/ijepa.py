@@ -12,7 +12,6 @@ and ``masks.compat=official`` brings the slip back.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
@@ -20,21 +19,21 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from anyjepa.contract import Batch, Layout, Masks, Method, Output, Representation
+from anyjepa.contract import Batch, Layout, Masks, Output, Representation
 from anyjepa.errors import ConfigError
 from anyjepa.masking.multiblock import MultiBlockConfig, multiblock
 from anyjepa.masking.random import RandomMaskConfig, random_masks
+from anyjepa.methods.predictive import Predictive
 from anyjepa.nn.predictor import Predictor
-from anyjepa.nn.transformer import Block, Encoder, initialise
+from anyjepa.nn.transformer import Encoder, initialise
 from anyjepa.nn.vit import ViTConfig, build_vit, check_width, fit_vit
 from anyjepa.objectives.distances import distance
-from anyjepa.objectives.prediction import check_regularizer, prediction_loss, rescued
+from anyjepa.objectives.prediction import check_regularizer, prediction_loss
 from anyjepa.objectives.regularizers import RegularizerConfig
-from anyjepa.objectives.targets import TargetRule
 from anyjepa.registry import register
-from anyjepa.schedules import OptimConfig, ema_momentum
+from anyjepa.schedules import OptimConfig
 from anyjepa.tokenizers.patches import patch_layout
 
 PREDICTOR_SIZES: dict[str, dict[str, Any]] = {
@@ -118,40 +117,25 @@ class IJEPAConfig(ViTConfig):
     citation="Assran et al., Self-Supervised Learning from Images with a JEPA, CVPR 2023, arXiv 2301.08243",
     licence="official weights: CC BY-NC 4.0 (not shipped)",
 )
-class IJEPA(Method):
+class IJEPA(Predictive):
     """I-JEPA as a module. See the file header for the equation.
 
-    Methods that are I-JEPA with other tokens, positions, masks or weights of the loss derive from it and replace ``build``,
+    Methods that are I-JEPA with other tokens, positions, masks or weights of the loss derive from it and replace ``parts``,
     ``initialise``, ``draw_masks`` or ``compare``; they bring a config with the fields that are read here.
 
     Args:
         config: what is None in it is filled in by :meth:`IJEPAConfig.fit`.
     """
 
-    config: Any  # IJEPAConfig, or that of a derived method
-
     def __init__(self, config: Any = None) -> None:
-        super().__init__()
-        config = config or IJEPAConfig()
-        self.config = config.fit(config.default_shape)
-        c: Any = self.config  # Any: nothing is None in a fitted config
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(c.seed)
-            self.context_encoder, self.predictor = self.build(c)
-            self.initialise(c)
-        self.target = TargetRule(self.context_encoder, c.target)
-        self.step = 0
-        self.train()
+        super().__init__(config or IJEPAConfig())
 
-    def train(self, mode: bool = True) -> IJEPA:
-        """Training mode. The copy that makes the targets drops nothing: stochastic depth would ask for another target at every
-        look. (The official code leaves its copy in training mode, at a drop rate of 0.)"""
-        super().train(mode)
-        if self.target.copy is not None:
-            self.target.copy.eval()
-        return self
+    def build(self, c: Any) -> None:
+        """Encoder, predictor and their first weights."""
+        self.context_encoder, self.predictor = self.parts(c)
+        self.initialise(c)
 
-    def build(self, c: Any) -> tuple[Encoder, Predictor]:
+    def parts(self, c: Any) -> tuple[Encoder, Predictor]:
         """Encoder and predictor of a fitted config."""
         encoder = build_vit(c)
         predictor = Predictor(
@@ -173,11 +157,6 @@ class IJEPA(Method):
         """How the tokens lie."""
         return self.context_encoder.tokenizer.layout
 
-    @property
-    def target_encoder(self) -> nn.Module:
-        """The encoder that makes the targets, and the one to use afterwards (section 8 of the paper's protocol)."""
-        return self.target.encoder(self.context_encoder)
-
     def draw_masks(self, batch: Batch) -> Masks:
         """The masks of a batch, on the CPU."""
         c, index = self.config, batch.index.numpy()
@@ -193,15 +172,14 @@ class IJEPA(Method):
             batch: images; a bare tensor (B, C, H, W) is a batch of samples 0..B-1 at the current step.
             masks: masks to use instead of drawn ones.
         """
-        if isinstance(batch, Tensor):
-            batch = Batch(batch, torch.arange(len(batch)), step=self.step, seed=self.config.seed)
+        batch = self.as_batch(batch)
         masks = masks or self.draw_masks(batch)
         wanted, where = _wanted(masks.targets, self.layout.tokens)
         device = batch.inputs.device
         masks, wanted, where = masks.to(device), wanted.to(device), where.to(device)
 
         patches = self.context_encoder.tokenizer.cut(batch.inputs)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.target.has_gradient):
+        with self.making_targets():
             target = self.target_encoder(patches, outputs=wanted)
             if self.config.target_norm:
                 target = F.layer_norm(target.float(), target.shape[-1:])
@@ -227,39 +205,15 @@ class IJEPA(Method):
         """Distance of predictions and targets: the mean over every element, as in the code."""
         return distance(self.config.distance)(predicted, target)
 
-    def after_step(self, step: int) -> None:
-        """Moves the target encoder: momentum of equation ``m_i = m_0 + i (m_1 - m_0) / horizon``, i = ``step`` from 0."""
-        self.step = step + 1
-        self.target.update(self.context_encoder, self.momentum(step))
-
-    def momentum(self, step: int) -> float:
-        """Momentum of the update after step ``step`` = 0, 1, ..."""
-        start, end = self.config.ema
-        return ema_momentum(start, end, self.optim, step)
-
-    def rescue(self) -> str | None:
-        """Switches on VICReg's terms where no regularizer is at work."""
-        self.config, told = rescued(self.config)
-        return told
-
     def encode(self, x: Tensor, *, encoder: str = "target", layer: int = -1) -> Representation:
         """Representation of whole images (B, C, H, W) by the ``"target"`` (default) or the ``"context"`` encoder."""
         module = self.encoder_module(encoder)
         tokens = module(self.context_encoder.tokenizer.cut(x), layer=layer)
         return Representation(tokens, tokens.mean(dim=1), encoder, layer, self.layout)
 
-    def encoder_module(self, encoder: str = "target") -> nn.Module:
-        """The ``"target"`` (default) or the ``"context"`` encoder."""
-        return self.target.named(self.context_encoder, encoder)
-
     def input_shape(self) -> tuple[int, ...]:
         """(C, H, W)."""
         return (self.config.channels or 0, *(self.config.image_size or ()))
-
-    def compile_units(self) -> Iterable[nn.Module]:
-        """The transformer blocks, but for the predictor's first: its projection is also used from outside of it."""
-        first = self.predictor.blocks[0]
-        return [module for module in self.modules() if isinstance(module, Block) and module is not first]
 
 
 def _wanted(targets: Tensor, n: int) -> tuple[Tensor, Tensor]:

@@ -19,21 +19,19 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from anyjepa.contract import Batch, Layout, Masks, Method, Output, Representation
+from anyjepa.contract import Batch, Layout, Masks, Output, Representation
 from anyjepa.errors import ConfigError
 from anyjepa.masking.spheres import distinct, spheres
+from anyjepa.methods.predictive import Predictive
 from anyjepa.methods.sjepa_config import SJEPAConfig
 from anyjepa.nn.attention import take
 from anyjepa.nn.electrodes import ElectrodeCode, places_of
 from anyjepa.nn.postnorm import PostNormEncoder, PostNormPredictor, initialise_postnorm
 from anyjepa.objectives.distances import distance
-from anyjepa.objectives.prediction import rescued
 from anyjepa.objectives.regularizers import regularize
-from anyjepa.objectives.targets import TargetRule
 from anyjepa.registry import register
-from anyjepa.schedules import ema_momentum
 from anyjepa.tokenizers.channels import ChannelTokenizer
 
 
@@ -45,7 +43,7 @@ from anyjepa.tokenizers.channels import ChannelTokenizer
     citation="Guetschel, Moreau, Tangermann, S-JEPA, Graz BCI Conference 2024, arXiv 2403.11772",
     licence="official weights: MIT (braindecode/signal-jepa)",
 )
-class SJEPA(Method):
+class SJEPA(Predictive):
     """S-JEPA as a module. See the file header for the equation.
 
     Training windows have the shape of the config; :meth:`encode` takes windows of any length. For other channels see
@@ -58,30 +56,25 @@ class SJEPA(Method):
     config: SJEPAConfig
 
     def __init__(self, config: SJEPAConfig | None = None) -> None:
-        super().__init__()
-        config = config or SJEPAConfig()
-        self.config = config.fit(config.default_shape)
-        c: Any = self.config  # Any: nothing is None in a fitted config
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(c.seed)
-            self.tokenizer = ChannelTokenizer(c.local, c.local_dropout)
-            self.positions = ElectrodeCode(
-                torch.from_numpy(places_of(c.positions)),
-                dim=c.dim,
-                spatial=c.spatial,
-                scale=c.coordinate_scale,
-                longest=c.longest,
-                time_first=c.time_first,
-            )
-            self.context_encoder = PostNormEncoder(c.dim, c.depth, c.heads, c.hidden, c.dropout)
-            self.predictor = PostNormPredictor(
-                c.dim, c.predictor_depth, c.heads, c.hidden, c.dropout, join=c.predictor_join
-            )
-            initialise_postnorm(self.context_encoder)
-            initialise_postnorm(self.predictor)
-        self.target = TargetRule(self.context_encoder, c.target)
-        self.step = 0
-        self.train()
+        super().__init__(config or SJEPAConfig())
+
+    def build(self, c: Any) -> None:
+        """Tokenizer, code of the electrodes, encoder, predictor and their first weights."""
+        self.tokenizer = ChannelTokenizer(c.local, c.local_dropout)
+        self.positions = ElectrodeCode(
+            torch.from_numpy(places_of(c.positions)),
+            dim=c.dim,
+            spatial=c.spatial,
+            scale=c.coordinate_scale,
+            longest=c.longest,
+            time_first=c.time_first,
+        )
+        self.context_encoder = PostNormEncoder(c.dim, c.depth, c.heads, c.hidden, c.dropout)
+        self.predictor = PostNormPredictor(
+            c.dim, c.predictor_depth, c.heads, c.hidden, c.dropout, join=c.predictor_join
+        )
+        initialise_postnorm(self.context_encoder)
+        initialise_postnorm(self.predictor)
 
     @property
     def layout(self) -> Layout:
@@ -89,16 +82,9 @@ class SJEPA(Method):
         return self.tokenizer.layout(*self.input_shape())
 
     @property
-    def target_encoder(self) -> nn.Module:
-        """The encoder that makes the targets."""
-        return self.target.encoder(self.context_encoder)
-
-    def train(self, mode: bool = True) -> SJEPA:
-        """Training mode; the target encoder's dropout stays off unless the config says otherwise."""
-        super().train(mode)
-        if self.target.copy is not None:
-            self.target.copy.train(mode and self.config.target_dropout)
-        return self
+    def targets_drop(self) -> bool:
+        """Where the config says so."""
+        return bool(self.config.target_dropout)
 
     def draw_masks(self, batch: Batch) -> Masks:
         """The masks of a batch, on the CPU."""
@@ -120,12 +106,8 @@ class SJEPA(Method):
             masks: masks to use instead of drawn ones: one target block each, in ascending order (see
                 :func:`anyjepa.masking.spheres.distinct` for its padding).
         """
-        if isinstance(batch, Tensor):
-            batch = Batch(batch, torch.arange(len(batch)), step=self.step, seed=self.config.seed)
-        if tuple(batch.inputs.shape[1:]) != self.input_shape():
-            raise ConfigError(
-                f"expected input (B, {', '.join(map(str, self.input_shape()))}), got {tuple(batch.inputs.shape)}"
-            )
+        batch = self.as_batch(batch)
+        self.check(batch.inputs)
         masks = (masks or self.draw_masks(batch)).to(batch.inputs.device)
         if masks.targets.shape[1] != 1:
             raise ConfigError(f"S-JEPA predicts one target block per sample, got {masks.targets.shape[1]}")
@@ -134,7 +116,7 @@ class SJEPA(Method):
 
         code = self.positions(self.layout.grid[1])
         tokens = self.tokenizer(batch.inputs) + code
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.target.has_gradient):
+        with self.making_targets():
             target = take(self.target_encoder(tokens), wanted)
         context = self.context_encoder(take(tokens, masks.context), valid=masks.context_valid)
         predicted = self.predictor(context, code[wanted], valid=masks.context_valid, asked=asked)
@@ -149,22 +131,12 @@ class SJEPA(Method):
             loss, losses["regularizer"] = prediction + regularizer.weight * term, term.detach()
         return Output(loss, losses, context, predicted.unsqueeze(1), target.detach().unsqueeze(1), masks)
 
-    def after_step(self, step: int) -> None:
-        """Moves the target encoder: momentum of equation ``m_i = m_0 + i (m_1 - m_0) / horizon``, i = ``step`` from 0."""
-        self.step = step + 1
-        self.target.update(self.context_encoder, ema_momentum(*self.config.ema, self.optim, step))
-
-    def rescue(self) -> str | None:
-        """Switches on VICReg's terms where no regularizer is at work."""
-        self.config, told = rescued(self.config)
-        return told
-
     def encode(self, x: Tensor, *, encoder: str = "target", layer: int = -1) -> Representation:
         """Representation of windows (B, C, T') of any length by the ``"target"`` (default) or the ``"context"`` encoder.
 
         The published weights and the paper's downstream models are the context encoder.
         """
-        module = self.target.named(self.context_encoder, encoder)
+        module = self.encoder_module(encoder)
         channels = self.config.channels or ()
         if x.ndim != 3 or x.shape[1] != len(channels):
             raise ConfigError(
@@ -224,8 +196,3 @@ class SJEPA(Method):
     def input_shape(self) -> tuple[int, ...]:
         """(C, T) of a training window."""
         return (len(self.config.channels or ()), self.config.samples or 0)
-
-    def compile_units(self) -> Iterable[nn.Module]:
-        """The layers of encoders and predictor."""
-        kinds = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
-        return [module for module in self.modules() if isinstance(module, kinds)]
