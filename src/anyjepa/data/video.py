@@ -81,7 +81,7 @@ class VideoDataset(Dataset):
         return found
 
     def finish(self, samples: list[Any]) -> Float[Tensor, "B *clips C T H W"]:
-        """Evaluation clips (B, C, T, H, W), or (B, S, C, T, H, W) where there are several of each video: the middle of every frame."""
+        """Evaluation clips (B, C, T, H, W), or (B, S, C, T, H, W) where there are several of each video; the middle of frames."""
         batch = resize_centre([frame for clips in samples for clip in clips for frame in clip], self.size)
         batch = batch.unflatten(0, (len(samples), self.config.clips, self.frames))
         batch = self._normalise(batch).transpose(2, 3)

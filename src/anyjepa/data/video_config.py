@@ -42,8 +42,8 @@ class VideoConfig:
     label_column: str | None = None
     """Column of the labels in a table; None: label or class."""
     group_column: str | None = None
-    """Column that says what a clip was cut from, so that clips of one film are never in training and in a test; in folders None: each
-    file is by itself."""
+    """Column that says what a clip was cut from, so that clips of one film are never in training and in a test; None: each is by
+    itself."""
     max_broken: float = 0.1
     """Largest share of videos that may be unreadable; each is replaced by the next readable one."""
     limit: int | None = None

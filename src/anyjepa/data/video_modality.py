@@ -55,7 +55,8 @@ class VideoReport:
         other = len(self.sizes) - 1
         lines = [
             f"{self.count:,} videos{part}, {f'{self.classes} classes' if self.classes else 'no labels'}",
-            f"length: {self.seconds[0]:.3g} to {self.seconds[1]:.3g} s; {self.rates[0]:.3g} to {self.rates[1]:.3g} frames per second",
+            f"length: {self.seconds[0]:.3g} to {self.seconds[1]:.3g} s; "
+            f"{self.rates[0]:.3g} to {self.rates[1]:.3g} frames per second",
             f"size: most often {height} x {width} pixels high x wide ({often} times)"
             + (f", and {other} other sizes" if other else ""),
         ]
@@ -78,7 +79,7 @@ class Video(Modality):
     name = "video"
     noun = "videos"
     config = VideoConfig
-    opens = f"a folder of videos ({', '.join(sorted(VIDEO_ENDINGS))}) or of folders of pictures, .csv of paths, .npy or .npz of clips"
+    opens = f"a folder of videos ({', '.join(sorted(VIDEO_ENDINGS))}) or of folders of pictures, .csv of paths, .npy, .npz"
     endings = VIDEO_ENDINGS
     axes = "channels, frames, height, width"
     inherited = ("mean", "std", "frame_step", "fps")

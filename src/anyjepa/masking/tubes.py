@@ -1,5 +1,6 @@
-"""Multi-block tubes of V-JEPA (arXiv 2404.08471, section 3): blocks of one size, placed at random in time and space; their union is
-predicted from everything else.
+"""Multi-block tubes of V-JEPA (arXiv 2404.08471, section 3): blocks of one size, placed at random in time and space.
+
+Their union is predicted from everything else.
 
 The blocks of all samples of a step have one size, drawn for the step. Unions differ in size, so contexts and targets are cut
 to what the smallest of the step has.
@@ -31,6 +32,8 @@ from anyjepa.randomness import derive_seed, uniform
 
 TRIES = 20
 """Attempts to place the blocks so that a context is left; afterwards one block after the other is given up."""
+TRIES_OFFICIAL = 1000
+"""The official code tries for ever."""
 
 
 @dataclass(frozen=True)
@@ -210,7 +213,7 @@ def official_places(
     """Map (B, N) of the tokens to predict, drawn in the official order: row, column, time of each block."""
     found = np.zeros((samples, *grid), dtype=bool)
     for b in range(samples):
-        for attempt in range(1000):
+        for _ in range(TRIES_OFFICIAL):
             found[b] = False
             for _ in range(config.blocks):
                 y, x, t = (
@@ -223,7 +226,7 @@ def official_places(
                 break
         else:
             raise ConfigError(
-                f"after {attempt + 1} attempts {config.blocks} blocks of {size} tokens leave no context on a grid of {grid}: "
+                f"after {TRIES_OFFICIAL} attempts {config.blocks} blocks of {size} tokens leave no context on a grid of {grid}: "
                 "use a smaller spatial_scale"
             )
     return found.reshape(samples, -1)

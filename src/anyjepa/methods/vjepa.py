@@ -1,13 +1,13 @@
 """V-JEPA: predict the representations of hidden tubes of a video clip from the rest of it.
 
-Bardes, Garrido, Ponce, Chen, Rabbat, LeCun, Assran, Ballas: Revisiting Feature Prediction for Learning Visual Representations from
-Video, TMLR 2024, arXiv 2404.08471; V-JEPA 2: arXiv 2506.09985; V-JEPA 2.1: arXiv 2603.14482.
+Bardes, Garrido, Ponce, Chen, Rabbat, LeCun, Assran, Ballas: Revisiting Feature Prediction for Learning Visual Representations
+from Video, TMLR 2024, arXiv 2404.08471; V-JEPA 2: arXiv 2506.09985; V-JEPA 2.1: arXiv 2603.14482.
 
-    loss = mean over kinds of mask of | predictor(context_encoder(x[context]), positions[target]) - layer_norm(target_encoder(x))[target] |
+    loss = mean | predictor(context_encoder(x[context]), positions[target]) - layer_norm(target_encoder(x))[target] |
 
-Every clip is masked twice, by many small and by few large tubes; the target encoder, a moving average of the context encoder, sees the
-clip once for both. ``positions=rotary`` is V-JEPA 2; ``context_loss`` with ``levels`` is V-JEPA 2.1, whose predictor also answers for
-what it sees, so that visible tokens stay local.
+averaged over two kinds of mask: every clip is masked by many small and by few large tubes. The target encoder, a moving average
+of the context encoder, sees the clip once for both. ``positions=rotary`` is V-JEPA 2; ``context_loss`` with ``levels`` is V-JEPA
+2.1, whose predictor also answers for what it sees, so that visible tokens stay local.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ class VJEPAConfig:
     mlp_ratio: float | None = None
     """Hidden width of the MLPs over the width."""
     positions: Literal["sincos", "rotary", "rotary_tiled"] = "sincos"
-    """Positions of encoder and predictor: fixed 3-D sin-cos (V-JEPA), rotary over time, row, column (V-JEPA 2.1), or rotary with the
-    slip of the released V-JEPA 2 models."""
+    """Positions of encoder and predictor: fixed 3-D sin-cos (V-JEPA), rotary over time, row, column (V-JEPA 2.1), or rotary with
+    the slip of the released V-JEPA 2 models."""
     predictor_width: int | None = None
     """Width of the predictor (384 in the papers)."""
     predictor_depth: int | None = None
@@ -83,7 +83,7 @@ class VJEPAConfig:
     predictor_heads: int | None = None
     """Attention heads of the predictor; None: those of the encoder (12 in V-JEPA 2)."""
     mask_tokens: Literal["kind", "one"] = "kind"
-    """One mask token for each kind of mask, as in V-JEPA, or one for both: V-JEPA 2 numbers them otherwise and so trains one only."""
+    """One mask token for each kind of mask, as in V-JEPA, or one for both: V-JEPA 2 counts otherwise and trains one only."""
     depth_rescale: bool = False
     """Divide output projections by sqrt(2 l) at the start: V-JEPA 2 does, the factory of V-JEPA undoes it."""
     short_range: TubeMaskConfig = field(default_factory=TubeMaskConfig)
@@ -272,15 +272,15 @@ class VJEPA(Predictive):
     def forward(self, batch: Batch | Tensor, masks: list[Masks] | None = None) -> Output:
         """Loss and intermediates.
 
-        In the output ``predicted`` and ``target`` hold the target tokens of all kinds of mask one after the other, as ``masks`` does;
-        ``context`` is that of the first kind.
+        In the output ``predicted`` and ``target`` hold the target tokens of all kinds of mask one after the other, as ``masks``
+        does; ``context`` is that of the first kind.
 
         Args:
             batch: clips; a bare tensor (B, C, T, H, W) is a batch of samples 0..B-1 at the current step.
             masks: masks to use instead of drawn ones, one for each kind.
         """
         batch = self.as_batch(batch)
-        c, device = self.config, batch.inputs.device
+        device = batch.inputs.device
         masks = masks or self.draw_masks(batch)
         weight = self.context_weight(batch.step)
         # With the context loss the target encoder answers for what is seen as well.

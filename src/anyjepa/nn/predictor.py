@@ -26,8 +26,8 @@ class Predictor(nn.Module):
         layout: layout of the tokens.
         dim: width of the encoder, input and output.
         width, depth, heads: of the predictor's own blocks.
-        positions: ``"sincos"`` or ``"interleaved"``, fixed tables; ``"rotary"`` or ``"rotary_tiled"``, angles of queries and keys; or
-            a module whose ``whole()`` gives the positions (N, width) of all tokens.
+        positions: ``"sincos"`` or ``"interleaved"``, fixed tables; ``"rotary"`` or ``"rotary_tiled"``, angles of queries and
+            keys; or a module whose ``whole()`` gives the positions (N, width) of all tokens.
         mask_tokens: how many mask tokens there are, one for each kind of mask; more than one start at zero, as in V-JEPA.
         levels: the representations are those of so many blocks of the encoder, joined: (B, K, levels * D) in and out.
         sees: whether it can also answer for what it sees; see :meth:`both`.
@@ -166,10 +166,9 @@ class Predictor(nn.Module):
         attention: Attention = block.attn
         shared = self._per_block(attention.project(block.norm1(seen)), targets.shape[1])
         every = attention.project(block.norm1(token if table is None else token + table))
-        if table is None:
-            asked = every.expand(len(shared), targets.shape[2], -1)
-        else:
-            asked = F.embedding(targets.flatten(0, 1), every)
+        where = targets.flatten(0, 1)
+        # Without a table all asked tokens are alike.
+        asked = every.expand(*where.shape, -1) if table is None else F.embedding(where, every)
         return torch.cat((shared, asked), dim=1)
 
     @staticmethod

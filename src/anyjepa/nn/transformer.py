@@ -113,8 +113,8 @@ class Encoder(nn.Module):
     Args:
         tokenizer: cuts inputs into patches and projects them to ``dim``.
         dim, depth, heads, mlp_ratio: width, number of blocks, attention heads, hidden width of the MLP over ``dim``.
-        positions: ``"sincos"``, ``"interleaved"``, ``"learned"``, ``"rotary"``, ``"rotary_tiled"`` or ``"none"``; or a module that adds them, called
-            as :class:`~anyjepa.nn.positions.Positions` is.
+        positions: ``"sincos"``, ``"interleaved"``, ``"learned"``, ``"rotary"``, ``"rotary_tiled"`` or ``"none"``; or a module
+            that adds them, called as :class:`~anyjepa.nn.positions.Positions` is.
         registers: learned extra tokens in front of the sequence (arXiv 2309.16588); a class token is one register.
         drop_path: rate of the last block; grows linearly from 0 over depth.
         qkv_bias, bias, norm_bias: biases of the query, key and value projection, of the other linear layers of the blocks,
