@@ -79,7 +79,7 @@ def test_positions_are_time_row_column():
 def test_rotary_with_and_without_the_released_slip(tiled, wanted):
     angles = rotary_table((2,), 8, tiled=tiled)
     x = torch.arange(1.0, 9.0).expand(1, 1, 2, 8)
-    torch.testing.assert_close(rotate(x, angles)[0, 0, 1], torch.tensor(wanted), atol=1e-5, rtol=0)
+    torch.testing.assert_close(rotate(x, angles)[0, 0, 1], torch.tensor(wanted), atol=5e-5, rtol=0)
 
 
 def test_the_loss_is_the_mean_over_kinds_of_the_l1_distance():
