@@ -133,6 +133,27 @@ def views(folder: Path) -> Path:
     return path
 
 
+def video(folder: Path) -> Path:
+    """Films of a bright square on the move, in folders named after its direction."""
+    av = pytest.importorskip("av", reason="PyAV is the extra 'video'")
+    draws = np.random.default_rng(0)
+    for i in range(24):
+        place = folder / "video" / ("left", "right")[i % 2]
+        place.mkdir(parents=True, exist_ok=True)
+        top = int(draws.integers(0, 11))
+        with av.open(str(place / f"{i:02d}.mp4"), "w") as container:
+            stream = container.add_stream("mpeg4", rate=10)
+            stream.width = stream.height = 32
+            for k in range(8):
+                pixels = draws.integers(0, 60, (32, 32, 3), dtype=np.uint8)
+                left = 3 * k if i % 2 else 21 - 3 * k
+                pixels[top : top + 10, left : left + 10] += 180
+                for packet in stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")):
+                    container.mux(packet)
+            container.mux(stream.encode())
+    return folder / "video"
+
+
 FIELDS = {
     "images": Field("ijepa", images, dict(size="nano", **_SMALL, patch_size=4)),
     "ecg": Field(
@@ -166,6 +187,12 @@ FIELDS = {
         "seq-jepa",
         views,
         dict(size="nano", widths=[8, 16], blocks=[1, 1], action_width=8, predictor_hidden=16, dropout=0.0),
+    ),
+    "video": Field(
+        "vjepa",
+        video,
+        dict(size="nano", **_SMALL, patch_size=8, long_range={"blocks": 1, "spatial_scale": [0.5, 0.5]}),
+        {"frames": 4, "frame_step": 1.0},
     ),
 }
 

@@ -312,6 +312,28 @@ CASES = {
             {"target": "frozen", "distance": "l2"},
             {"target": "online", "regularizer": {"kind": "sigreg", "on": "target", "slices": 8}},
             {"regularizer": {"kind": "vicreg", "level": "both"}},
+    "vjepa": Case(
+        fields=dict(
+            size="nano",
+            **_SMALL,
+            patch_size=8,
+            short_range={"blocks": 2, "spatial_scale": [0.3, 0.3]},
+            long_range={"blocks": 1, "spatial_scale": [0.5, 0.5]},
+            optim={"steps": 20},
+        ),
+        shapes=((3, 4, 32, 32), (1, 6, 24, 40)),
+        variants=(
+            {"positions": "rotary"},
+            {"positions": "rotary_tiled", "mask_tokens": "one"},
+            {"ranges": "short"},
+            {"short_range": {"blocks": 2, "spatial_scale": [0.3, 0.3], "compat": "official"}},
+            {"levels": [0, 1], "context_loss": 0.5, "context_loss_from": [0.0, 0.0]},
+            {"context_loss": 0.5, "context_loss_from": [0.0, 0.0], "positions": "rotary"},
+            {"depth_rescale": True, "target_norm": False},
+            {"target": "stopgrad", "distance": "smooth_l1"},
+            {"target": "frozen"},
+            {"regularizer": {"kind": "vicreg", "level": "both"}},
+            {"regularizer": {"kind": "sigreg", "on": "target", "slices": 8}, "target": "online"},
         ),
     ),
 }

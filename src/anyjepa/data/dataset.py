@@ -76,14 +76,18 @@ class Dataset(ABC):
         """Samples as evaluation sees them. Broken ones are replaced."""
         return self.finish([self.read(i)[0] for i in np.asarray(indices, dtype=np.int64).tolist()])
 
-    def read(self, i: int) -> tuple[Any, int]:
+    def read(self, i: int, **how: Any) -> tuple[Any, int]:
         """Sample ``i``, or the next readable in place of a broken one; and the index that was read.
+
+        Args:
+            i: index of the sample.
+            how: what :meth:`attempt` of a kind of data asks for besides.
 
         Raises:
             DataError: more than ``max_broken`` of all samples cannot be read.
         """
         for j in (k % len(self) for k in range(i, i + len(self))):
-            sample = self.attempt(j, "the next readable one takes its place")
+            sample = self.attempt(j, "the next readable one takes its place", **how)
             if sample is not None:
                 return sample, j
         raise DataError(f"none of the {len(self)} {self.noun} can be read")

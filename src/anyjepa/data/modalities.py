@@ -12,6 +12,7 @@ from anyjepa.data.fmri_modality import Fmri
 from anyjepa.data.image_modality import Images
 from anyjepa.data.modality import Modality
 from anyjepa.data.tables_modality import Tables
+from anyjepa.data.video_modality import Video
 from anyjepa.data.views_modality import Views
 from anyjepa.errors import ConfigError, nearest
 
@@ -23,6 +24,7 @@ MODALITIES: dict[str, Modality] = {
         EEG(),
         Fmri(),
         Tables(),
+        Video(),
         Views(),
         Episodes(),
     )

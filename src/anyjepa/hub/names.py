@@ -53,13 +53,13 @@ class NameMap:
     ignored: tuple[str, ...] = ()
 
 
-def _affine(ours: str, *theirs: str) -> tuple[Rule, ...]:
+def affine(ours: str, *theirs: str) -> tuple[Rule, ...]:
     """Weight and bias of a linear layer or a norm."""
     leaves = ("weight", "bias")
     return tuple(Rule(f"{ours}.{leaf}", tuple(f"{name}.{leaf}" for name in theirs)) for leaf in leaves)
 
 
-def _patches(theirs: str) -> tuple[Rule, ...]:
+def patches(theirs: str) -> tuple[Rule, ...]:
     return (
         Rule("tokenizer.proj.weight", (f"{theirs}.weight",), "kernel"),
         Rule("tokenizer.proj.bias", (f"{theirs}.bias",)),
@@ -68,16 +68,16 @@ def _patches(theirs: str) -> tuple[Rule, ...]:
 
 def _official_blocks(theirs: str) -> tuple[Rule, ...]:
     parts = ("norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2")
-    return tuple(rule for part in parts for rule in _affine(f"blocks.*.{part}", f"{theirs}.*.{part}"))
+    return tuple(rule for part in parts for rule in affine(f"blocks.*.{part}", f"{theirs}.*.{part}"))
 
 
 OFFICIAL_ENCODER = NameMap(
     "official I-JEPA encoder",
     (
-        *_patches("patch_embed.proj"),
+        *patches("patch_embed.proj"),
         Rule("positions.table", ("pos_embed",), "table"),
         *_official_blocks("blocks"),
-        *_affine("norm", "norm"),
+        *affine("norm", "norm"),
     ),
 )
 """Also the names of timm's vision transformer without class token and head."""
@@ -88,30 +88,30 @@ TIMM_REGISTERS = (Rule("registers", ("reg_token",), "table"),)
 OFFICIAL_PREDICTOR = NameMap(
     "official I-JEPA predictor",
     (
-        *_affine("embed", "predictor_embed"),
+        *affine("embed", "predictor_embed"),
         Rule("mask_token", ("mask_token",)),
         Rule("positions", ("predictor_pos_embed",), "table"),
         *_official_blocks("predictor_blocks"),
-        *_affine("norm", "predictor_norm"),
-        *_affine("proj", "predictor_proj"),
+        *affine("norm", "predictor_norm"),
+        *affine("proj", "predictor_proj"),
     ),
 )
 
 PUBLISHED_ENCODER = NameMap(
     "IJepaModel in a file",
     (
-        *_patches("embeddings.patch_embeddings.projection"),
+        *patches("embeddings.patch_embeddings.projection"),
         Rule("positions.table", ("embeddings.position_embeddings",), "table"),
-        *_affine("blocks.*.norm1", "encoder.layer.*.layernorm_before"),
-        *_affine(
+        *affine("blocks.*.norm1", "encoder.layer.*.layernorm_before"),
+        *affine(
             "blocks.*.attn.qkv",
             *(f"encoder.layer.*.attention.attention.{part}" for part in ("query", "key", "value")),
         ),
-        *_affine("blocks.*.attn.proj", "encoder.layer.*.attention.output.dense"),
-        *_affine("blocks.*.norm2", "encoder.layer.*.layernorm_after"),
-        *_affine("blocks.*.mlp.fc1", "encoder.layer.*.intermediate.dense"),
-        *_affine("blocks.*.mlp.fc2", "encoder.layer.*.output.dense"),
-        *_affine("norm", "layernorm"),
+        *affine("blocks.*.attn.proj", "encoder.layer.*.attention.output.dense"),
+        *affine("blocks.*.norm2", "encoder.layer.*.layernorm_after"),
+        *affine("blocks.*.mlp.fc1", "encoder.layer.*.intermediate.dense"),
+        *affine("blocks.*.mlp.fc2", "encoder.layer.*.output.dense"),
+        *affine("norm", "layernorm"),
     ),
     ignored=("pooler.", "embeddings.mask_token", "classifier."),
 )
@@ -120,15 +120,15 @@ PUBLISHED_ENCODER = NameMap(
 TRANSFORMERS_ENCODER = NameMap(
     "transformers IJepaModel",
     (
-        *_patches("embeddings.patch_embeddings.projection"),
+        *patches("embeddings.patch_embeddings.projection"),
         Rule("positions.table", ("embeddings.position_embeddings",), "table"),
-        *_affine("blocks.*.norm1", "layers.*.layernorm_before"),
-        *_affine("blocks.*.attn.qkv", *(f"layers.*.attention.{part}_proj" for part in "qkv")),
-        *_affine("blocks.*.attn.proj", "layers.*.attention.o_proj"),
-        *_affine("blocks.*.norm2", "layers.*.layernorm_after"),
-        *_affine("blocks.*.mlp.fc1", "layers.*.mlp.fc1"),
-        *_affine("blocks.*.mlp.fc2", "layers.*.mlp.fc2"),
-        *_affine("norm", "layernorm"),
+        *affine("blocks.*.norm1", "layers.*.layernorm_before"),
+        *affine("blocks.*.attn.qkv", *(f"layers.*.attention.{part}_proj" for part in "qkv")),
+        *affine("blocks.*.attn.proj", "layers.*.attention.o_proj"),
+        *affine("blocks.*.norm2", "layers.*.layernorm_after"),
+        *affine("blocks.*.mlp.fc1", "layers.*.mlp.fc1"),
+        *affine("blocks.*.mlp.fc2", "layers.*.mlp.fc2"),
+        *affine("norm", "layernorm"),
     ),
     ignored=("pooler.", "embeddings.mask_token"),
 )

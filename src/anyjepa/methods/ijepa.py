@@ -16,7 +16,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
@@ -25,6 +24,7 @@ from anyjepa.contract import Batch, Layout, Masks, Output, Representation
 from anyjepa.errors import ConfigError
 from anyjepa.masking.multiblock import MultiBlockConfig, multiblock
 from anyjepa.masking.random import RandomMaskConfig, random_masks
+from anyjepa.masking.wanted import gather_targets, wanted_tokens
 from anyjepa.methods.predictive import Predictive
 from anyjepa.nn.predictor import Predictor
 from anyjepa.nn.transformer import Encoder, initialise
@@ -174,7 +174,7 @@ class IJEPA(Predictive):
         """
         batch = self.as_batch(batch)
         masks = masks or self.draw_masks(batch)
-        wanted, where = _wanted(masks.targets, self.layout.tokens)
+        wanted, where = wanted_tokens(masks.targets, self.layout.tokens)
         device = batch.inputs.device
         masks, wanted, where = masks.to(device), wanted.to(device), where.to(device)
 
@@ -183,7 +183,7 @@ class IJEPA(Predictive):
             target = self.target_encoder(patches, outputs=wanted)
             if self.config.target_norm:
                 target = F.layer_norm(target.float(), target.shape[-1:])
-            target = _gather(target, where)
+            target = gather_targets(target, where)
         context = self.context_encoder(patches, masks.context, valid=masks.context_valid)
         predicted = self.predictor(context, masks.context, masks.targets, valid=masks.context_valid)
 
@@ -214,22 +214,3 @@ class IJEPA(Predictive):
     def input_shape(self) -> tuple[int, ...]:
         """(C, H, W)."""
         return (self.config.channels or 0, *(self.config.image_size or ()))
-
-
-def _wanted(targets: Tensor, n: int) -> tuple[Tensor, Tensor]:
-    """The tokens any target block covers, (B, U), and where each target token stands among them, (B, M, P).
-
-    The last block of the target encoder is computed for these alone: nobody reads its other outputs.
-    """
-    flat = targets.flatten(1)
-    covered = torch.zeros(len(targets), n, dtype=torch.bool).scatter_(1, flat, True)
-    most = int(covered.sum(1).max())
-    wanted = torch.sort(covered, dim=1, descending=True, stable=True).indices[:, :most]
-    where = (covered.cumsum(1) - 1).gather(1, flat).view_as(targets)
-    return wanted, where
-
-
-def _gather(x: Tensor, where: Tensor) -> Tensor:
-    """(B, U, D) at (B, M, P) -> (B, M, P, D)."""
-    b, m, p = where.shape
-    return x.gather(1, where.view(b, m * p, 1).expand(-1, -1, x.shape[-1])).view(b, m, p, -1)

@@ -48,9 +48,13 @@ def sincos_table(
     return torch.from_numpy(table[:, :dim].astype(np.float32))
 
 
+ROTARY = ("rotary", "rotary_tiled")
+"""Positions that turn queries and keys instead of being added to tokens."""
+
+
 class Positions(nn.Module):
-    """Additive positions of a grid: ``"sincos"`` or ``"interleaved"`` (fixed), ``"learned"``, or ``"none"``; with ``"rotary"``
-    nothing is added here.
+    """Additive positions of a grid: ``"sincos"`` or ``"interleaved"`` (fixed), ``"learned"``, or ``"none"``; with one of
+    :data:`ROTARY` nothing is added here.
 
     The fixed table is a buffer: it moves with the module but is neither trained nor saved.
     """
@@ -74,21 +78,23 @@ class Positions(nn.Module):
 
     def forward(self, tokens: Float[Tensor, "B K D"], keep: Tensor | None = None) -> Float[Tensor, "B K D"]:
         """Tokens plus their positions; ``keep`` (B, K) names the tokens, None means all of them in order."""
-        if self.kind in ("none", "rotary"):
+        if self.kind in ("none", *ROTARY):
             return tokens
         return tokens + (self.table if keep is None else self.table[keep])
 
 
-def rotary_table(grid: Sequence[int], head_dim: int, base: float = 10000.0) -> Rotary:
+def rotary_table(grid: Sequence[int], head_dim: int, base: float = 10000.0, tiled: bool = False) -> Rotary:
     """Cosines and sines (N, d) of rotary positions; each axis rotates an equal, even share of the head's channels.
 
     Source: RoFormer (arXiv 2104.09864), per axis as in V-JEPA 2 (arXiv 2506.09985). d = axes * share <= head_dim; the
-    remaining channels are not rotated.
+    remaining channels are not rotated. ``tiled`` is the slip of the released V-JEPA 2 models: the frequencies of an axis are laid
+    out twice in a row instead of twice each, so the two channels of a pair turn by different angles.
     """
     axes = _coordinates(grid)
     share = 2 * (head_dim // len(axes) // 2)
     frequencies = base ** (-np.arange(share // 2) / (share / 2))
-    angles = np.concatenate([np.repeat(a[:, None] * frequencies, 2, axis=1) for a in axes], axis=1)
+    doubled = np.tile(frequencies, 2) if tiled else np.repeat(frequencies, 2)
+    angles = np.concatenate([a[:, None] * doubled for a in axes], axis=1)
     return torch.from_numpy(np.cos(angles).astype(np.float32)), torch.from_numpy(
         np.sin(angles).astype(np.float32)
     )

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from anyjepa.errors import ConfigError
 from anyjepa.nn.attention import Attention, Keep, take
 from anyjepa.nn.linear import Linear
-from anyjepa.nn.positions import Positions, Rotary, rotary_table
+from anyjepa.nn.positions import ROTARY, Positions, Rotary, rotary_table
 from anyjepa.tokenizers.patches import PatchTokenizer, patch_layout
 
 
@@ -113,8 +113,8 @@ class Encoder(nn.Module):
     Args:
         tokenizer: cuts inputs into patches and projects them to ``dim``.
         dim, depth, heads, mlp_ratio: width, number of blocks, attention heads, hidden width of the MLP over ``dim``.
-        positions: ``"sincos"``, ``"interleaved"``, ``"learned"``, ``"rotary"`` or ``"none"``; or a module that adds them, called
-            as :class:`~anyjepa.nn.positions.Positions` is.
+        positions: ``"sincos"``, ``"interleaved"``, ``"learned"``, ``"rotary"``, ``"rotary_tiled"`` or ``"none"``; or a module
+            that adds them, called as :class:`~anyjepa.nn.positions.Positions` is.
         registers: learned extra tokens in front of the sequence (arXiv 2309.16588); a class token is one register.
         drop_path: rate of the last block; grows linearly from 0 over depth.
         qkv_bias, bias, norm_bias: biases of the query, key and value projection, of the other linear layers of the blocks,
@@ -164,7 +164,7 @@ class Encoder(nn.Module):
             for rate in rates
         )
         self.norm = nn.LayerNorm(dim, eps=eps, bias=norm_bias)
-        self.rotary = isinstance(positions, Positions) and positions.kind == "rotary"
+        self.rotary = isinstance(positions, Positions) and positions.kind in ROTARY
         if self.rotary:
             cos, sin = self._rotary_table(grid)
             self.register_buffer("cos", cos, persistent=False)
@@ -241,7 +241,8 @@ class Encoder(nn.Module):
     def _rotary_table(self, grid: Sequence[int]) -> Rotary:
         first: Block = self.blocks[0]  # type: ignore[assignment]
         prefix = 0 if self.registers is None else self.registers.shape[0]
-        cos, sin = rotary_table(grid, self.norm.weight.shape[0] // first.attn.heads)
+        tiled = self.positions.kind == "rotary_tiled"
+        cos, sin = rotary_table(grid, self.norm.weight.shape[0] // first.attn.heads, tiled=tiled)
         # Registers have no place: their angle is zero.
         return F.pad(cos, (0, 0, prefix, 0), value=1.0), F.pad(sin, (0, 0, prefix, 0))
 

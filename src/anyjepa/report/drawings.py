@@ -16,6 +16,7 @@ from anyjepa.report.masks import mask_section
 from anyjepa.report.patches import patch_section
 from anyjepa.report.samples import Samples
 from anyjepa.report.views import equivariance_figures, strip_figures
+from anyjepa.report.video import clip_errors, clip_masks
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,10 @@ DRAWINGS: dict[str, tuple[Drawing, ...]] = {
         Drawing("Masks", "What is hidden", "figures", column_masks_section),
         Drawing("Errors", "Which columns are told by the others", "figures", column_errors_section),
         Drawing("Features", "Where representations differ", "figures", column_spread_section),
+    ),
+    "video": (
+        Drawing("Masks", "What is hidden", "figures", clip_masks),
+        Drawing("Errors", "Where predictions go wrong", "figures", clip_errors),
     ),
 }
 """By the name of the kind of data."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 import io
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from anyjepa.data import ImageConfig
 from anyjepa.normalisation import constants
 
 SMALL = 96
@@ -50,8 +50,11 @@ class Picture:
     pixelated: bool
 
 
-def colours(images: Float[Tensor, "B C H W"], config: ImageConfig) -> UInt8[np.ndarray, "B H W 3"]:
-    """Normalised images as people see them. One channel is grey; of other numbers the first three, or the first, are shown."""
+def colours(images: Float[Tensor, "B C H W"], config: Any) -> UInt8[np.ndarray, "B H W 3"]:
+    """Images normalised by the ``mean`` and ``std`` of a config, as people see them.
+
+    One channel is grey; of other numbers the first three, or the first, are shown.
+    """
     mean, std = (np.array(v, np.float32) for v in constants(images.shape[1], config.mean, config.std))
     values = images.numpy().transpose(0, 2, 3, 1) * std + mean
     values = values[..., :3] if values.shape[-1] >= 3 else np.repeat(values[..., :1], 3, axis=-1)
