@@ -312,6 +312,8 @@ CASES = {
             {"target": "frozen", "distance": "l2"},
             {"target": "online", "regularizer": {"kind": "sigreg", "on": "target", "slices": 8}},
             {"regularizer": {"kind": "vicreg", "level": "both"}},
+        ),
+    ),
     "vjepa": Case(
         fields=dict(
             size="nano",

@@ -15,8 +15,8 @@ from anyjepa.report.heads import electrode_errors, hidden_section, strips
 from anyjepa.report.masks import mask_section
 from anyjepa.report.patches import patch_section
 from anyjepa.report.samples import Samples
-from anyjepa.report.views import equivariance_figures, strip_figures
 from anyjepa.report.video import clip_errors, clip_masks
+from anyjepa.report.views import equivariance_figures, strip_figures
 
 
 @dataclass(frozen=True)
