@@ -17,7 +17,7 @@ import argparse
 import json
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,11 @@ ADULT = [
     ),
     *("race", "sex", "capital-gain", "capital-loss", "hours-per-week", "native-country", "label"),
 ]
+METRIC = {"california": "rmse", "adult": "accuracy", "jannis": "accuracy"}
+ROWS = {"california": 16512, "adult": 32561, "jannis": 13398}
+"""Training rows."""
+MAIN = 5000
+"""Labels with which all models are compared."""
 WARM = {"lr": 1e-3, "start_lr": 0.0, "final_lr": 0.0}
 SETTINGS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "california": (
@@ -105,7 +110,7 @@ def main() -> None:
     parser.add_argument("--part", nargs="+", choices=tuple(PARTS), default=["columns", "tokens"])
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
-    parser.add_argument("--labels", nargs="+", default=["5000"], help="numbers, shares, or all")
+    parser.add_argument("--labels", nargs="+", default=[str(MAIN)], help="numbers, shares, or all")
     parser.add_argument("--given", type=int, help="settings that were found with so many labels, no search")
     parser.add_argument("--trials", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=6.0, help="processor time of a fit")
@@ -271,40 +276,57 @@ def records() -> Iterator[dict[str, Any]]:
 
 
 def table(found: list[dict[str, Any]]) -> str:
-    """Markdown tables: all models with the labels most of them had, and scores by the number of labels."""
-    lines: list[str] = []
-    for labels in dict.fromkeys(r["labels"] for r in sorted(found, key=lambda r: r["labels"])):
-        some = [r for r in found if r["labels"] == labels]
-        sets = [name for name in SETS if any(r["data"] == name for r in some)]
-        metrics = {name: "rmse" if name == "california" else "accuracy" for name in sets}
-        heads = [
-            f"{TITLES[name]}, {FORMS[metrics[name]][2]}: {kind}" for name in sets for kind in PARTS.values()
-        ]
-        lines += [
-            "",
-            f"{labels} labels:",
-            "",
-            f"| model | {' | '.join(heads)} |",
-            "|" + "---|" * (len(heads) + 1),
-        ]
-        for model in MODELS:
-            if any(r["model"] == model for r in some):
-                cells = [
-                    shown(some, name, model, kind, metrics[name]) for name in sets for kind in PARTS.values()
-                ]
-                lines.append(f"| {NAMES[model]} | {' | '.join(cells)} |")
+    """Markdown: all models with the labels most of them had, shares of the labels, and encoders with fresh weights."""
+    main = [r for r in found if share(r) is None]
+    few = sorted((r for r in found if share(r) is not None), key=lambda r: share(r) or 0)
+    both = (COLUMNS, TOKENS)
+    parts = [
+        grid(main, both, [(NAMES[m], lambda r, m=m: r["model"] == m) for m in MODELS]),
+        grid(
+            few,
+            both,
+            [
+                (f"{s} %, {NAMES[m]}", lambda r, m=m, s=s: r["model"] == m and share(r) == s)
+                for s in dict.fromkeys(map(share, few))
+                for m in MODELS
+            ],
+        ),
+        grid(main, (TOKENS, UNTRAINED), [(NAMES[m], lambda r, m=m: r["model"] == m) for m in MODELS]),
+    ]
     minutes = sum(r["seconds"] for r in found) / 60
-    return "\n".join([*lines, "", f"{minutes:.0f} minutes of processor time in all"])
+    return "\n\n".join([*parts, f"{minutes:.0f} minutes of processor time in all"])
 
 
-def shown(some: list[dict[str, Any]], name: str, model: str, kind: str, metric: str) -> str:
-    """Mean and standard deviation of a cell."""
-    row = next((r for r in some if (r["data"], r["model"], r["features"]) == (name, model, kind)), None)
+def share(record: dict[str, Any]) -> int | None:
+    """Per cent of the training rows that were labelled; None for the number that all models had."""
+    return None if record["labels"] == MAIN else round(100 * record["labels"] / ROWS[record["data"]])
+
+
+def grid(
+    found: list[dict[str, Any]],
+    kinds: tuple[str, ...],
+    lines: list[tuple[str, Callable[[dict[str, Any]], bool]]],
+) -> str:
+    """A table of these lines, with a column for each data set and kind of input; lines without all kinds are left out."""
+    heads = [f"{TITLES[name]}, {FORMS[METRIC[name]][2]}: {kind}" for name in SETS for kind in kinds]
+    text = [f"| model | {' | '.join(heads)} |", "|" + "---|" * (len(heads) + 1)]
+    for title, wanted in lines:
+        some = [r for r in found if wanted(r)]
+        if {r["features"] for r in some} >= set(kinds):
+            cells = [shown(some, name, kind) for name in SETS for kind in kinds]
+            text.append(f"| {title} | {' | '.join(cells)} |")
+    return "\n".join(text)
+
+
+def shown(some: list[dict[str, Any]], name: str, kind: str) -> str:
+    """Mean and standard deviation of a cell; a star where the time limit ended most fits."""
+    row = next((r for r in some if (r["data"], r["features"]) == (name, kind)), None)
     if row is None:
         return "-"
-    scale, form, _ = FORMS[metric]
-    values = row["scores"][metric]
-    return f"{scale * np.mean(values):{form}} ± {scale * (spread(values) or 0.0):{form}}"
+    scale, form, _ = FORMS[METRIC[name]]
+    values = row["scores"][METRIC[name]]
+    star = "*" if 2 * row["cut"] > row["trials"] + len(values) else ""
+    return f"{scale * np.mean(values):{form}} ± {scale * (spread(values) or 0.0):{form}}{star}"
 
 
 if __name__ == "__main__":

@@ -78,10 +78,11 @@ def test_one_table_is_split_and_both_kinds_of_input_are_fitted(place):
 
 
 def test_values_are_regressed_and_a_constant_scores_about_one(place):
-    result = run_compare(place, label_column="rent", test=place / "later.parquet")
+    limits = FitConfig(rounds=80)
+    result = run_compare(place, label_column="rent", test=place / "later.parquet", limits=limits)
     assert result.task == "regress" and result.test_size == 30 and 0.5 < result.chance < 2
-    assert result.best(60).features == COLUMNS
-    assert result.rows[0].mean("rmse") < 0.8 * result.chance
+    columns, tokens = (row.mean("rmse") for row in result.rows)
+    assert result.best(60).mean("rmse") == min(columns, tokens) and columns < 0.8 * result.chance
     assert result.differences[0].gain == pytest.approx(
         result.rows[0].mean("rmse") - result.rows[1].mean("rmse")
     )
@@ -174,7 +175,7 @@ BAD = {
         "lacks 1 values",
     ),
     "NaN": (lambda t: t.set_column(2, "income", [[float("nan"), *np.arange(len(t) - 1) / 7]]), "not finite"),
-    "few rows": (lambda t: t.slice(0, 10), "too few|cannot be"),
+    "few rows": (lambda t: t.slice(0, 10), "too few"),
     "no feature": (lambda t: t.drop_columns(["age"]), "no column 'age'"),
 }
 

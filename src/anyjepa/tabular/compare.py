@@ -343,7 +343,16 @@ def protocol(trials: int, seeds: Sequence[int], limits: FitConfig, encoder: str)
 
 
 def drawn(budget: Budget, count: int) -> Int[np.ndarray, "_"]:
-    """Positions of the labelled rows: at random, because models learn how frequent classes are."""
+    """Positions of the labelled rows among ``count``: at random, because models learn how frequent classes are.
+
+    Raises:
+        DataError: there are fewer than ten rows.
+        ConfigError: the budget asks for fewer than ten, or for more than there are.
+    """
+    if count < FEWEST:
+        raise DataError(
+            f"{count} labelled training rows are too few to hold a fifth back for validation: give at least {FEWEST}"
+        )
     wanted = budget.count or (count if budget.share is None else round(budget.share * count))
     if not FEWEST <= wanted <= count:
         raise ConfigError(

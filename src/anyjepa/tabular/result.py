@@ -147,11 +147,8 @@ class ModelsResult:
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Header and rows as text: mean ± standard deviation over the seeds."""
         metrics = ["rmse"] if self.task == "regress" else ["accuracy", "macro_f1"]
-        header = [
-            "model",
-            "labels",
-            *(f"{kind}: {FORMS[m][2]}" for m in metrics for kind in (COLUMNS, TOKENS)),
-        ]
+        kinds = list(dict.fromkeys(row.features for row in self.rows))
+        header = ["model", "labels", *(f"{kind}: {FORMS[m][2]}" for m in metrics for kind in kinds)]
         found = {(row.model, row.labels, row.features): row for row in self.rows}
         body = []
         for model, labels in dict.fromkeys((row.model, row.labels) for row in self.rows):
