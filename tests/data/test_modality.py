@@ -1,5 +1,7 @@
 """The kinds of data, and how they are told apart."""
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from anyjepa.config import to_dict
@@ -54,3 +56,23 @@ def test_kinds_are_told_by_their_files(tmp_path):
             assert recognise(tmp_path) is kind
             (tmp_path / f"a{ending}").unlink()
     assert recognise(tmp_path).name == "images"
+
+
+def test_tables_of_rows_are_told_from_tables_of_images(tmp_path):
+    def kind(name, text):
+        (tmp_path / name).write_text(text)
+        return recognise(tmp_path / name).name
+
+    assert kind("rows.csv", "age,job\n31,clerk\n") == "tables"
+    assert kind("unnamed.tsv", "1\t1\t0\n2\t3\t0\n") == "tables"
+    assert kind("paths.csv", "path,label\na.png,3\n") == "images"
+    assert kind("unnamed.csv", "a.png,3\nb.png,4\n") == "images"
+    assert kind("one.csv", "file\na.png\n") == "images"
+    assert kind("empty.csv", "") == "images"
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "rows" / "a.csv").write_text("age,job\n31,clerk\n")
+    assert recognise(tmp_path / "rows").name == "tables"
+    for name, column in (("rows", pa.array([1.5])), ("images", pa.array([b"x"])), ("paths", pa.array(["x"]))):
+        file = tmp_path / f"{name}.parquet"
+        pq.write_table(pa.table({"y": pa.array([1]), "x" if name != "paths" else "image": column}), file)
+        assert recognise(file).name == ("tables" if name == "rows" else "images")

@@ -133,6 +133,19 @@ def test_classes_unseen_in_training_are_counted(run, tmp_path):
         probe(run, train, strange)
 
 
+def test_a_full_stop_behind_all_test_classes_is_taken_off(run, tmp_path):
+    draw = np.random.default_rng(0)
+    images, names = draw.integers(0, 255, (60, 8, 8)), np.array(["<=50K", ">50K"])[np.arange(60) % 2]
+    train = write(tmp_path / "train.npz", images[:40], names[:40])
+    plain = probe(run, train, write(tmp_path / "plain.npz", images[40:], names[40:]))
+    stopped = probe(run, train, write(tmp_path / "stops.npz", images[40:], np.char.add(names[40:], ".")))
+    assert stopped.rows == plain.rows
+    assert any("'<=50K.' is '<=50K'" in note for note in stopped.notes) and not plain.notes
+    half = np.where(np.arange(20) % 2, np.char.add(names[40:], "."), names[40:])
+    mixed = probe(run, train, write(tmp_path / "mixed.npz", images[40:], half))
+    assert any("10 test samples count as wrong" in note for note in mixed.notes)
+
+
 def test_classes_are_matched_by_name(run, tmp_path):
     """A test folder without the first class would number the others differently."""
     from PIL import Image

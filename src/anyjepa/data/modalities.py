@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from anyjepa.data.ecg_modality import Ecg
@@ -44,11 +45,19 @@ def modality(name: str) -> Modality:
 
 
 def recognise(path: str | Path) -> Modality:
-    """The kind of data whose files lie at a path, by their endings; images where nothing tells."""
+    """The kind of data whose files lie at a path, by their endings, else by what is in them; images where nothing tells."""
     place = Path(path).expanduser()
-    for _, _, files in os.walk(place) if place.is_dir() else [("", [], [place.name])]:
+    for file in _files(place):
+        for kind in MODALITIES.values():
+            if file.name.lower().endswith(tuple(kind.endings)):
+                return kind
+    first = next(_files(place), place)
+    return next((kind for kind in MODALITIES.values() if kind.holds(first)), MODALITIES["images"])
+
+
+def _files(place: Path) -> Iterator[Path]:
+    if not place.is_dir():
+        yield place
+    for folder, _, files in os.walk(place):
         for name in files:
-            for kind in MODALITIES.values():
-                if name.lower().endswith(tuple(kind.endings)):
-                    return kind
-    return MODALITIES["images"]
+            yield Path(folder, name)

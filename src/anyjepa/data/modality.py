@@ -66,6 +66,10 @@ class Modality(ABC):
     )
     """What :meth:`raw` gives, in words."""
 
+    def holds(self, file: Path) -> bool:
+        """Whether a file whose ending tells nothing holds this kind of data, by a look into it."""
+        return False
+
     @abstractmethod
     def open(
         self, path: str | Path, config: Any, *, labels: bool = False, progress: Progress | None = None

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from anyjepa.data.files import local_path
+from anyjepa.data.formats import EXTENSIONS
 from anyjepa.errors import DataError, nearest
 
 IMAGE_NAMES = (
@@ -52,6 +53,15 @@ def image_column(schema: pa.Schema, given: str | None, table: str | Path) -> str
         f"{table}: which column holds the images? Expected bytes, {{bytes, path}} or paths in a column named"
         f" one of {', '.join(IMAGE_NAMES)}; name yours with image_column. Columns: {', '.join(names)}"
     )
+
+
+def names_images(schema: pa.Schema) -> bool:
+    """Whether a table looks like one of images: it has bytes, a column named as such, or (without names) a path for a name."""
+    for name in schema.names:
+        binary, text = _is_image(schema.field(name).type), is_text(schema.field(name).type)
+        if binary or (text and (name in IMAGE_NAMES or name.lower().endswith(tuple(EXTENSIONS)))):
+            return True
+    return False
 
 
 def label_column(names: list[str], given: str | None, table: str | Path) -> str:

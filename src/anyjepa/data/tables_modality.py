@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -15,8 +17,9 @@ from torch import Tensor
 from anyjepa.contract import Method
 from anyjepa.data.base import Source
 from anyjepa.data.modality import Modality, Progress
+from anyjepa.data.tables import names_images
 from anyjepa.data.tables_config import TableReport, TablesConfig
-from anyjepa.data.tables_files import ENDINGS, open_table
+from anyjepa.data.tables_files import ENDINGS, PARQUET, TEXT, open_table
 from anyjepa.data.tables_frames import as_table
 from anyjepa.data.tables_source import TablesDataset, TableSource
 from anyjepa.errors import ConfigError, DataError
@@ -35,6 +38,19 @@ class Tables(Modality):
     axes = "1, columns"
     inherited = ("columns",)
     unlearned = "numbers as they are scaled, 0 where missing, a mark where they are missing, a feature for each category"
+
+    def holds(self, file: Path) -> bool:
+        """A table of text or Parquet is one of rows unless a column of it holds images or names them."""
+        if not file.name.lower().endswith((*TEXT, *PARQUET)) or not file.is_file():
+            return False
+        try:
+            if file.name.lower().endswith(PARQUET):
+                schema = pq.read_schema(file)
+            else:
+                schema = pa.schema([(name, pa.string()) for name in _first_line(file)])
+        except (DataError, pa.ArrowException, OSError):
+            return False
+        return len(schema.names) > 1 and not names_images(schema)
 
     def open(
         self,
@@ -122,6 +138,14 @@ def one_hot(cardinalities: tuple[int, ...]) -> Callable[[Tensor], Float[Tensor, 
         return torch.cat([part.to(samples.dtype) for part in parts], dim=1)
 
     return read
+
+
+def _first_line(file: Path) -> tuple[str, ...]:
+    """Names of the columns of a text; numbers of them where there is no line of names, since some occur twice."""
+    try:
+        return open_table(file).names
+    except DataError:
+        return open_table(file, header=False).names
 
 
 def _rows(source: Source) -> TableSource:

@@ -97,8 +97,8 @@ def join(
     _, truth = task_labels(truth, kind, test_source.class_names is not None)
     notes: tuple[str, ...] = ()
     if kind != REGRESS:
-        truth = _renumbered(truth, train_source, test_source)
-        notes = _unseen(labels, truth, train_source, test_source)
+        truth, notes = _renumbered(truth, train_source, test_source)
+        notes += _unseen(labels, truth, train_source, test_source)
     elif len(np.unique(truth)) < 2:
         raise DataError(f"R2 needs different values in the test data, all {len(truth)} labels are {truth[0]}")
     values = {name: np.concatenate((train.values[name], test.values[name])) for name in train.values}
@@ -148,13 +148,25 @@ def _labels(features: Features, where: str) -> Labels:
     return features.labels
 
 
-def _renumbered(truth: Int[np.ndarray, "n"], train: Source, test: Source) -> Int[np.ndarray, "n"]:
-    """Test classes under the numbers of the training source; names unknown there get -1 and below."""
+def _renumbered(
+    truth: Int[np.ndarray, "n"], train: Source, test: Source
+) -> tuple[Int[np.ndarray, "n"], tuple[str, ...]]:
+    """Test classes under the numbers of the training source, and what was done to their names; unknown ones get -1 and below.
+
+    Where no test class is known, but all are without a full stop at their end (Adult has them in its test file alone), they
+    are those.
+    """
     if not train.class_names or not test.class_names:
-        return truth
+        return truth, ()
     numbers = {name: i for i, name in enumerate(train.class_names)}
-    table = np.array([numbers.get(name, -1 - i) for i, name in enumerate(test.class_names)])
-    return table[truth]
+    names: tuple[str, ...] = tuple(test.class_names)
+    notes: tuple[str, ...] = ()
+    bare = tuple(name.removesuffix(".") for name in names)
+    if not numbers.keys() & set(names) and set(bare) <= numbers.keys() and len(set(bare)) == len(bare):
+        notes = (f"test classes are taken without the full stop at their end: {names[0]!r} is {bare[0]!r}",)
+        names = bare
+    table = np.array([numbers.get(name, -1 - i) for i, name in enumerate(names)])
+    return table[truth], notes
 
 
 def _name(source: Source, label: int) -> str:

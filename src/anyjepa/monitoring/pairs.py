@@ -1,8 +1,8 @@
 """How far the embeddings of different samples lie apart, by the three measures of the T-JEPA paper (arXiv 2410.05016).
 
-A collapsed encoder gives all samples one embedding: all three are then 0. The paper names the measures without formulas; these are
-uniformity as in arXiv 2005.10242, negated so that more is further apart, and the other two after the official code, over all
-pairs where that draws 20, and on one grid where that takes one for each embedding.
+A collapsed encoder gives all samples one embedding: all three are then 0. The paper names the measures without formulas; these
+are uniformity as in arXiv 2005.10242, negated so that more is further apart, and the other two after the official code, over
+all pairs where that draws 20, and on one grid where that takes one for each embedding.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ def pair_distance(z: Float[Tensor, "n F"]) -> float:
 def pair_divergence(z: Float[Tensor, "n F"], points: int = GRID) -> float:
     """Mean Kullback-Leibler divergence, in nats, of the densities of the F numbers of two embeddings.
 
-    Densities are Gaussian kernels on each number, as wide as Scott's rule says (F^-1/5 standard deviations of the embedding), read
-    at ``points`` points from the least to the greatest number of all embeddings. Which number comes from which feature is not
-    looked at: two embeddings with the same numbers in another order are at 0.
+    Densities are Gaussian kernels on each number, as wide as Scott's rule says (F^-1/5 standard deviations of the embedding),
+    read at ``points`` points from the least to the greatest number of all embeddings. Which number comes from which feature is
+    not looked at: two embeddings with the same numbers in another order are at 0.
 
     Args:
         z: embeddings; each must hold different numbers.
