@@ -46,7 +46,7 @@ DATA = {
     "pusht": (None, "pusht", ":80", "80:", {"size": (48, 48)}),
 }
 CHUNK = 16
-PROBE = FutureConfig(steps=200, batch_size=64, depth=2, frames=2048)
+PROBE = FutureConfig(steps=150, batch_size=64, depth=2, frames=1500)
 
 
 def place(name: str, pusht: Path) -> str:
@@ -115,8 +115,8 @@ def keep(row: dict) -> None:
 
 
 def training(args: argparse.Namespace) -> None:
-    for seed in args.seeds:
-        for name in args.data:
+    for name in args.data:
+        for seed in args.seeds:
             for arm in args.arms:
                 if any((r["data"], r["arm"], r["seed"]) == (name, arm, seed) for r in rows()):
                     continue
@@ -127,7 +127,7 @@ def training(args: argparse.Namespace) -> None:
                 probed = probe_future(
                     [run], path, path, what="states", config=PROBE, seeds=[seed],
                     read={"episodes": DATA[name][2]}, read_test={"episodes": DATA[name][3]},
-                    baselines=arm == "act-jepa",
+                    baselines=arm == "act-jepa" and seed == args.seeds[0],
                 )  # fmt: skip
                 scores = {
                     r.features: {**asdict(r.score), "by_step": [round(v, 4) for v in r.score.by_step]}
@@ -211,9 +211,8 @@ def table(args: argparse.Namespace) -> None:
         for features in ("untrained", "state", "still"):
             found = [r["states"][features] for r in rows() if r["data"] == name and features in r["states"]]
             if found:
-                print(
-                    f"| {name} | *{features}* | | | | {cell([s['rmse'] for s in found])} | {cell([s['ate'] for s in found])} | | | |"
-                )
+                rmse, ate = (cell([s[key] for s in found]) for key in ("rmse", "ate"))
+                print(f"| {name} | *{features}* | | | | {rmse} | {ate} | | | |")
 
 
 def main() -> None:
