@@ -242,7 +242,7 @@ def test_short_episodes_and_raw_units_are_told(tmp_path):
     config = EpisodesConfig(scaling="none")
     report = str(KIND.inspect(KIND.open(write_npz(tmp_path, demonstrations()), config), config))
     assert "4 episodes are shorter than a chunk of 30 frames, the first demos.npz:00" in report
-    assert "the state reaches 311 and is not scaled" in report and "cameras: top" in report
+    assert "the state reaches 310 and is not scaled" in report and "cameras: top" in report
 
 
 def spoil(demos, e, what):
