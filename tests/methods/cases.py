@@ -13,14 +13,16 @@ from anyjepa.bundle import Bundle, Inputs, Shape
 class Case:
     """A tiny config and the shapes of samples, odd ones among them, that it must encode.
 
-    ``ema``: its target encoder is a moving average of another one. ``masks``: it hides tokens. ``drawn``: (samples, shape,
-    generator) to what it trains on, where that is not what it encodes.
+    ``ema``: its target encoder is a moving average of another one. ``masks``: it hides tokens. ``targets``: it predicts
+    representations; a baseline that does not has nothing to collapse either. ``drawn``: (samples, shape, generator) to what it
+    trains on, where that is not what it encodes.
     """
 
     fields: dict[str, Any]
     shapes: tuple[Shape, ...]
     ema: bool = True
     masks: bool = True
+    targets: bool = True
     variants: tuple[dict[str, Any], ...] = field(default=())
     drawn: Callable[[int, Shape, torch.Generator], Inputs] | None = None
 
@@ -32,6 +34,25 @@ def noise(n: int, shape: Shape, generator: torch.Generator) -> Inputs:
     return Bundle({name: torch.randn(n, *part, generator=generator) for name, part in shape.items()})
 
 
+def demonstrated(n: int, shape: Shape, generator: torch.Generator, tasks: int = 50) -> Inputs:
+    """``n`` random moments of demonstrations: what is observed now, 6 states and 5 actions, some beyond the end."""
+    parts = dict(noise(n, shape, generator))
+    parts["task"] = torch.randint(tasks, (n, 1), generator=generator).float()
+    for name, length, size in (("state", 6, shape["state"][0]), ("action", 5, 3)):
+        parts[name] = torch.randn(n, length, size, generator=generator)
+        left = torch.randint(1, length + 1, (n, 1), generator=generator)
+        parts[f"{name}_pad"] = (torch.arange(length) >= left).float()
+    return Bundle(parts)
+
+
+_ROBOT = dict(
+    size="nano", dim=16, depth=2, heads=2, hidden=32, dropout=0.0, chunk=5, action_size=3, optim={"steps": 20}
+)
+_ROBOTS = (
+    {"state": (4,), "task": (1,), "image": (3, 32, 32)},
+    {"state": (7,), "task": (1,)},
+    {"state": (2,), "task": (1,), "left": (3, 24, 40), "right": (3, 24, 40)},
+)
 _SMALL = dict(dim=16, depth=2, heads=2, predictor_width=8, predictor_depth=2)
 
 _HEAD = [
@@ -48,6 +69,43 @@ _REGIONS = [[0.3 * ((7 * r) % 12 - 5.5), 0.1 * ((5 * r) % 12 - 5.5)] for r in ra
 """Coordinates of 12 brain regions on two gradients."""
 
 CASES = {
+    "act": Case(
+        fields=_ROBOT,
+        shapes=_ROBOTS,
+        ema=False,
+        masks=False,
+        targets=False,
+        drawn=demonstrated,
+        variants=(
+            {"latent": 0},
+            {"dropout": 0.1},
+            {"style_depth": 1, "decoder_depth": 2},
+            {"image_norm": "imagenet"},
+        ),
+    ),
+    "act-jepa": Case(
+        fields=_ROBOT
+        | dict(horizon=6, predictor_width=8, predictor_depth=2, predictor_heads=2, predictor_hidden=16),
+        shapes=_ROBOTS,
+        masks=False,
+        drawn=demonstrated,
+        variants=(
+            {"dropout": 0.1},
+            {"compat": "official"},
+            {"trunk": "resnet18"},
+            {"trunk": "resnet18", "trunk_norm": "group"},
+            {"image_norm": "imagenet"},
+            {"action_weight": 0.0},
+            {"state_weight": 0.5, "distance": "l2"},
+            {"decoder_depth": 2},
+            {"tasks": 3},
+            {"target": "stopgrad"},
+            {"target": "frozen"},
+            {"regularizer": {"kind": "vicreg", "level": "both"}},
+            {"regularizer": {"kind": "sigreg", "on": "target", "slices": 8}, "target": "online"},
+            {"regularizer": {"kind": "visreg", "on": "prediction", "level": "both"}, "target": "online"},
+        ),
+    ),
     "brainjepa": Case(
         fields=dict(size="nano", **_SMALL, patch_size=4, gradients=_REGIONS, optim={"steps": 20}),
         shapes=((1, 12, 40), (1, 12, 16), (1, 12, 64)),
@@ -114,6 +172,15 @@ CASES = {
             {"regularizer": {"kind": "vicreg", "weight": 0.5}},
             {"regularizer": {"kind": "none", "weight": 0.0}},
         ),
+    ),
+    "mlp-policy": Case(
+        fields=_ROBOT,
+        shapes=_ROBOTS,
+        ema=False,
+        masks=False,
+        targets=False,
+        drawn=demonstrated,
+        variants=({"dropout": 0.1}, {"depth": 3}, {"trunk": "resnet18", "trunk_norm": "group"}),
     ),
     "sjepa": Case(
         fields=dict(

@@ -7,13 +7,24 @@ from pathlib import Path
 
 from anyjepa.data.ecg_modality import Ecg
 from anyjepa.data.eeg_modality import EEG
+from anyjepa.data.episodes_modality import Episodes
 from anyjepa.data.fmri_modality import Fmri
 from anyjepa.data.image_modality import Images
 from anyjepa.data.modality import Modality
 from anyjepa.data.tables_modality import Tables
 from anyjepa.errors import ConfigError, nearest
 
-MODALITIES: dict[str, Modality] = {one.name: one for one in (Images(), Ecg(), EEG(), Fmri(), Tables())}
+MODALITIES: dict[str, Modality] = {
+    one.name: one
+    for one in (
+        Images(),
+        Ecg(),
+        EEG(),
+        Fmri(),
+        Tables(),
+        Episodes(),
+    )
+}
 """By the name under which methods are registered for them."""
 
 

@@ -14,9 +14,18 @@ from anyjepa.errors import CheckpointError
 Norm = Literal["batch", "group"]
 
 
+class _BatchNorm(nn.BatchNorm2d):
+    """Batch norm; where a channel has one value only, which has no spread, the statistics gathered before stand in."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and x.numel() == x.shape[1]:
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        return super().forward(x)
+
+
 def _norm(kind: Norm, channels: int) -> nn.Module:
     if kind == "batch":
-        return nn.BatchNorm2d(channels)
+        return _BatchNorm(channels)
     # 16 channels to a group, or fewer where that does not divide.
     return nn.GroupNorm(next(g for g in (max(1, channels // 16), 4, 2, 1) if channels % g == 0), channels)
 

@@ -25,8 +25,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--task",
-        choices=("classify", "regress", "sets"),
-        help="what the labels are; default by their kind. sets: several of each sample, macro AUROC over all",
+        choices=("classify", "regress", "sets", "states", "actions"),
+        help="what the labels are; default by their kind. sets: several of each sample, macro AUROC over all. states, actions: "
+        "of demonstrations, what follows what is seen now, by a fresh head on the frozen context encoder",
     )
     add(
         "--labels",
@@ -77,6 +78,8 @@ def run(
 
     if options["task"] == "sets":
         return _sets(run, data, test, pairs(read), options)
+    if options["task"] in ("states", "actions"):
+        return _future(run, data, test, pairs(read), options)
     if finetune_steps is not None:
         options["finetune"] = FinetuneConfig(min_steps=finetune_steps, max_steps=finetune_steps)
     result = probe(run, data, test, read=pairs(read), progress=Counting(), **options)
@@ -98,4 +101,30 @@ def _sets(run: list[str], data: str, test: str | None, read: dict[str, Any], opt
             f"--data: leave out {', '.join(given) or ('--test' if test is not None else '--encoder both')}"
         )
     print(probe_sets(run, data, read=read, progress=Counting(), **{name: options[name] for name in used}))
+    return 0
+
+
+def _future(
+    run: list[str], data: str, test: str | None, read: dict[str, Any], options: dict[str, Any]
+) -> int:
+    """The states or the actions to come."""
+    from anyjepa.errors import ConfigError
+    from anyjepa.evaluation.probe_future import probe_future
+    from anyjepa.verbs.counting import Counting
+
+    given = [name for name in ("probes", "labels", "per_class") if options[name] is not None]
+    if given:
+        raise ConfigError(f"task={options['task']} fits one head on all frames: leave {', '.join(given)} out")
+    print(
+        probe_future(
+            run,
+            data,
+            test,
+            what=options["task"],
+            read=read,
+            seeds=options["seeds"],
+            out=options["out"],
+            progress=Counting(),
+        )
+    )
     return 0
