@@ -42,6 +42,8 @@ LAYERS = (
     "tabular",
     "report",
     "theory",
+    "planning",
+    "rollout",
     "verbs",
     "cli",
 )
