@@ -18,7 +18,7 @@ from anyjepa.methods.act_jepa import ACTJEPAConfig
 from anyjepa.schedules import OptimConfig
 from anyjepa.training.optimizer import build_optimizer, set_schedules
 
-STEPS, BATCH, LENGTH, SIDE = 160, 32, 10, 24
+STEPS, BATCH, LENGTH, SIDE = 500, 32, 10, 16
 PROBE = FutureConfig(steps=100, batch_size=64, depth=1, heads=2, ratio=2, dropout=0.0, lr=2e-3, frames=700)
 
 
