@@ -6,6 +6,7 @@ from anyjepa.rollout.policies import ManyPolicy
 from anyjepa.rollout.result import EpisodeResult, RolloutResult
 from anyjepa.rollout.world import Facts, Step, World
 from anyjepa.rollout.worlds import WORLDS, open_world
+from anyjepa.rollout.write_lerobot import write_lerobot
 from anyjepa.rollout.write_npz import write_npz
 
 __all__ = [
@@ -20,5 +21,6 @@ __all__ = [
     "demonstrations",
     "evaluate",
     "open_world",
+    "write_lerobot",
     "write_npz",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -63,6 +63,7 @@ class Step:
     measure: float | None = None
 
 
+@runtime_checkable
 class World(Protocol):
     """One simulator, one episode at a time."""
 

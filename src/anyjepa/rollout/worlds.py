@@ -7,6 +7,7 @@ from typing import Any
 
 from anyjepa.errors import ConfigError, nearest
 from anyjepa.rollout.gymnasium_world import GymnasiumWorld
+from anyjepa.rollout.push2d import Push2D
 from anyjepa.rollout.pusht import PushT
 from anyjepa.rollout.world import World
 
@@ -15,6 +16,8 @@ WORLDS: dict[str, Callable[[], World]] = {
     "pusht-keypoints": lambda: PushT(keypoints=True),
     "pusht-near": lambda: PushT(near=60.0),
     "pusht-keypoints-near": lambda: PushT(keypoints=True, near=60.0),
+    "push2d": Push2D,
+    "reach2d": lambda: Push2D("reach"),
     "halfcheetah": lambda: GymnasiumWorld(
         "HalfCheetah-v5", "run forward with two legs; the return counts, there is no success"
     ),

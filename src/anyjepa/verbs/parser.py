@@ -10,6 +10,7 @@ from anyjepa.errors import ConfigError, nearest
 from anyjepa.verbs import (
     completion,
     demo,
+    demonstrate,
     doctor,
     embed,
     export,
@@ -19,6 +20,7 @@ from anyjepa.verbs import (
     probe,
     report,
     resume,
+    rollout,
     search,
     theory,
 )
@@ -37,6 +39,8 @@ VERBS = {
         embed,
         search,
         export,
+        demonstrate,
+        rollout,
         theory,
         completion,
     )
@@ -55,6 +59,8 @@ examples:
   anyjepa embed runs/photos --data photos/ --out photos.parquet
   anyjepa search photos.parquet --query new.jpg
   anyjepa export runs/photos --to hf --out exported/photos
+  anyjepa demonstrate pusht --out demos.npz --episodes 200
+  anyjepa rollout runs/policy --env pusht --video films/
   anyjepa theory --out theory          which features a JEPA learns first, in closed form
   anyjepa pretrain ijepa --help        every option, with its source in the paper
   anyjepa pretrain ijepa --print_config > mine.yaml; anyjepa pretrain --config mine.yaml --data photos/
