@@ -119,7 +119,9 @@ def test_numbers_of_the_result():
 
 def test_the_interval_of_a_mean_covers_as_often_as_it_says():
     draw = np.random.default_rng(0)
-    hits = [low <= 0 <= high for _, low, high in (interval(draw.normal(size=50).tolist()) for _ in range(200))]
+    hits = [
+        low <= 0 <= high for _, low, high in (interval(draw.normal(size=50).tolist()) for _ in range(200))
+    ]
     assert 0.89 <= np.mean(hits) <= 0.99
 
 
