@@ -7,7 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
+
+from anyjepa.bundle import Bundle
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,29 @@ def tables(folder: Path) -> Path:
     return path
 
 
+def episodes(folder: Path) -> Path:
+    """Demonstrations of two tasks in one .npz: a point goes left or right, with a small picture of where it is."""
+    draws, arrays = np.random.default_rng(0), {}
+    for e in range(6):
+        side = 1 if e % 2 else -1
+        place = np.cumsum(side + 0.3 * draws.standard_normal((12, 1)), axis=0)
+        picture = (
+            draws.integers(0, 60, (12, 16, 16, 3))
+            + 150 * (np.arange(16) < 8 + place[:, :, None, None] / 2)[..., None][:, 0]
+        )
+        arrays |= {
+            f"{e}/observation.state": np.concatenate([place, draws.standard_normal((12, 2))], axis=1).astype(
+                np.float32
+            ),
+            f"{e}/action": (side + 0.1 * draws.standard_normal((12, 2))).astype(np.float32),
+            f"{e}/observation.image": picture.astype(np.uint8),
+            f"{e}/task": np.array(("left", "right")[e % 2]),
+        }
+    (folder / "episodes").mkdir(parents=True)
+    np.savez(folder / "episodes" / "demos.npz", **arrays)
+    return folder / "episodes" / "demos.npz"
+
+
 FIELDS = {
     "images": Field("ijepa", images, dict(size="nano", **_SMALL, patch_size=4)),
     "ecg": Field(
@@ -148,6 +174,12 @@ FIELDS = {
         {"group_column": "household"},
         {"label_column": "label"},
     ),
+    "episodes": Field(
+        "act-jepa",
+        episodes,
+        dict(size="nano", dim=16, depth=2, heads=2, hidden=16, predictor_width=8, predictor_depth=1),
+        {"actions": 4, "states": 5},
+    ),
 }
 
 
@@ -158,3 +190,10 @@ def words(group: str, values: dict[str, Any]) -> list[str]:
         for key, value in values.items()
         for word in (f"--{group}.{key}", yaml.safe_dump(value, default_flow_style=True).splitlines()[0])
     ]
+
+
+def drawn(shape: Any, samples: int = 2) -> Any:
+    """Random samples of a shape, or of each part of one."""
+    if isinstance(shape, tuple):
+        return torch.randn(samples, *shape)
+    return Bundle({name: torch.randn(samples, *part) for name, part in shape.items()})

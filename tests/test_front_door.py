@@ -13,7 +13,7 @@ from anyjepa.cli import main
 from anyjepa.data.modalities import MODALITIES
 from anyjepa.embedding import Embedder
 from anyjepa.training import RunConfig
-from fields import FIELDS, words
+from fields import FIELDS, drawn, words
 
 pytestmark = pytest.mark.parametrize("kind", MODALITIES)
 
@@ -121,7 +121,7 @@ def test_report(field, kind):
 def test_export_and_load(field, kind, tmp_path):
     assert main(["export", str(field[1]), "--to", "anyjepa", "--out", str(tmp_path / "exported")]) == 0
     ours, theirs = anyjepa.load(field[1]), anyjepa.load(tmp_path / "exported")
-    x = torch.randn(2, *ours.input_shape())
+    x = drawn(ours.input_shape())
     assert torch.equal(ours.encode(x).pooled, theirs.encode(x).pooled)
     out = ["--data", str(field[2]), "--out"]
     assert main(["embed", str(field[1]), *out, str(tmp_path / "a.npy")]) == 0
@@ -166,7 +166,7 @@ def test_start_from_trained_weights(field, kind, tmp_path):
         == 0
     )
     before, after = anyjepa.load(field[1]), anyjepa.load(tmp_path / "on")
-    x = torch.randn(2, *before.input_shape())
+    x = drawn(before.input_shape())
     # The target encoder has moved a little towards the context encoder, which stands still.
     seen = [method.encode(x, encoder="context").pooled for method in (before, after)]
     torch.testing.assert_close(*seen, rtol=1e-4, atol=1e-4)

@@ -35,7 +35,7 @@ class Episode:
     Attributes:
         name: by which a person finds it.
         state: (T, S) what the robot feels of itself, in its units.
-        action: (T, A) what was done, in the units of the environment.
+        action: (n, A), n = T, what was done, in the units of the environment.
         task: what it was about.
         cameras: pictures by the name of the camera.
         fps: frames per second, where the data say it.
@@ -43,7 +43,7 @@ class Episode:
 
     name: str
     state: Float[np.ndarray, "T S"]
-    action: Float[np.ndarray, "T A"]
+    action: Float[np.ndarray, "n A"]
     task: str = ""
     cameras: dict[str, Frames] = field(default_factory=dict)
     fps: float | None = None

@@ -57,7 +57,7 @@ def found_zarr(path: Path, state: tuple[str, ...] | None) -> Iterator[Found]:
     action = next((key for key in ACTIONS if key in stored), None)
     if action is None:
         raise DataError(f"{path} has no data/action: it has {', '.join(stored)}")
-    total = len(stored[action])
+    total = stored[action].shape[0]
     if len(ends) == 0 or (np.diff(ends, prepend=0) < 1).any() or ends[-1] > total:
         raise DataError(
             f"{path}: meta/episode_ends must ascend and end at {total}, got {ends[:5].tolist()}...{ends[-1:].tolist()}"

@@ -19,6 +19,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from anyjepa import registry
+from anyjepa.bundle import Shape, blank
 from anyjepa.contract import Method
 from anyjepa.data import Source
 from anyjepa.data.modality import Modality
@@ -159,7 +160,7 @@ class Embedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         tags.requires_fit = self.pretrained is None
         return tags
 
-    def _source(self, X: Any, kind: Modality, reading: Any, shape: tuple[int, ...] | None = None) -> Source:  # noqa: N803
+    def _source(self, X: Any, kind: Modality, reading: Any, shape: Shape | None = None) -> Source:  # noqa: N803
         if self.image_shape is not None and not isinstance(X, str | Path | Source):
             X = _unflattened(np.asarray(X), tuple(self.image_shape))  # noqa: N806
         return kind.given(X, reading, shape)
@@ -205,7 +206,7 @@ class Embedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             self.method_, encoder=self.encoder, layers=tuple(self.layers), tokens=False, device="cpu"
         )
         with torch.inference_mode():
-            self.n_features_ = reader(torch.zeros(1, *self.shape_)).shape[1]
+            self.n_features_ = reader(blank(self.shape_)).shape[1]
 
 
 def _unflattened(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

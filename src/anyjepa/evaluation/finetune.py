@@ -170,7 +170,7 @@ def _update(optimizer: torch.optim.Optimizer, loss: Tensor, step: int, steps: in
     optimizer.step()
 
 
-def parameter_levels(method: Method, images: Tensor, encoder: str) -> dict[str, int]:
+def parameter_levels(method: Method, images: Inputs, encoder: str) -> dict[str, int]:
     """The first block whose output depends on each parameter of an encoder, from 0; parameters it does not use are left out.
 
     Args:
@@ -193,7 +193,7 @@ def parameter_levels(method: Method, images: Tensor, encoder: str) -> dict[str, 
     return levels
 
 
-def _used(method: Method, images: Tensor, encoder: str, layer: int) -> list[str]:
+def _used(method: Method, images: Inputs, encoder: str, layer: int) -> list[str]:
     named = dict(method.named_parameters())
     tokens = method.encode(images, encoder=encoder, layer=layer).tokens
     found = torch.autograd.grad(tokens.sum(), list(named.values()), allow_unused=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from anyjepa.bundle import Shape, described
 from anyjepa.config import from_dict
 from anyjepa.errors import DataError
 from anyjepa.evaluation.scores import METRICS, TITLES, Comparison, Row, cell, spread
@@ -30,8 +31,8 @@ class ProbeResult:
     """What was probed."""
     methods: tuple[str, ...]
     """Name of the method of each run."""
-    shapes: tuple[tuple[int, ...], ...]
-    """Shape (C, H, W) of what each run was shown."""
+    shapes: tuple[Shape, ...]
+    """Shape (C, ...) of what each run was shown, or that of each part."""
     task: str
     """``"classify"`` or ``"regress"``."""
     encoder: str
@@ -173,7 +174,7 @@ class ProbeResult:
         named = zip(self.methods, self.runs, self.shapes, strict=True)
         which = "both encoders" if self.encoder == "both" else f"{self.encoder} encoder"
         return [
-            *(f"{method} {run}: samples of {' x '.join(map(str, shape))}" for method, run, shape in named),
+            *(f"{method} {run}: samples of {described(shape)}" for method, run, shape in named),
             f"{which}, {POOLED[self.pooling]}, block {layers}",
             f"labels from {self.train} ({self.train_size} samples{kinds}), scored on {self.test} ({self.test_size} samples)",
             *self.protocol,

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from anyjepa.bundle import described
 from anyjepa.config import from_dict, to_dict
 from anyjepa.contract import Method
 from anyjepa.data import Dataset
@@ -58,7 +59,11 @@ class Subject:
     @property
     def view(self) -> tuple[object, ...]:
         """What decides how a sample is read: subjects that agree in it share one reading."""
-        return (self.modality.name, self.method.input_shape(), repr(self.modality.seen(self.reading)))
+        return (
+            self.modality.name,
+            described(self.method.input_shape()),
+            repr(self.modality.seen(self.reading)),
+        )
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,8 @@ log = logging.getLogger(__name__)
 INDEX = f"{WEIGHTS}.index.json"
 MOST_TOKENS = 1 << 16
 MOST_REST = 1 << 10
-"""Limits for what a config can ask for: tokens; and blocks, or 2^21 parameters, beside the encoder."""
+MOST_VALUES = 1 << 26
+"""Limits for what a config can ask for: tokens; blocks, or 2^21 parameters, beside the encoder; values of a part of a sample."""
 _TRANSFORMERS = ("image_size", "patch_size", "num_channels", "num_attention_heads")
 _TIMM = ("img_size", "patch_size", "in_chans", "num_heads")
 Pixels = tuple[tuple[float, ...], tuple[float, ...]]
@@ -219,8 +220,18 @@ def _check_sizes(config: Any, tensors: Mapping[str, Tensor]) -> None:
         return getattr(config, name, None) or 0
 
     longest = max((max(t.shape, default=0) for t in tensors.values()), default=0)
-    for name in ("dim", "depth", "heads", "mlp_ratio", "registers"):
-        least = 0 if name == "registers" else 1e-3
+    numbers = (
+        "tasks",
+        "chunk",
+        "horizon",
+        "state_size",
+        "action_size",
+        "latent",
+        "style_depth",
+        "decoder_depth",
+    )
+    for name in ("dim", "depth", "heads", "mlp_ratio", "registers", *numbers):
+        least = 0 if name in ("registers", "latent") else 1e-3
         if getattr(config, name, None) is not None and not least <= value(name) <= max(longest, len(tensors)):
             raise CheckpointError(
                 f"{CONFIG} says {name}={value(name)}, the longest axis of a tensor is {longest}"
@@ -231,6 +242,13 @@ def _check_sizes(config: Any, tensors: Mapping[str, Tensor]) -> None:
     if min(width, depth, hidden, projection) < 0 or max(depth, rest >> 21) > MOST_REST:
         given = ", ".join(f"{name}={value(name)}" for name in names if value(name))
         raise CheckpointError(f"{CONFIG} says {given}, which cannot be built")
+    if isinstance(config.default_shape, dict):
+        for name, part in config.default_shape.items():
+            if min(part) < 1 or math.prod(part) > MOST_VALUES:
+                raise CheckpointError(
+                    f"{CONFIG} says '{name}' of {part}: from 1 to {MOST_VALUES} values can be read"
+                )
+        return
     (_, *sides), patch = config.default_shape, getattr(config, "patch_size", None) or 1
     # Patches of images are squares, all others are cut along the last axis.
     area = patch ** (2 if hasattr(config, "image_size") else 1)

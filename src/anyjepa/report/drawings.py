@@ -9,6 +9,7 @@ from typing import Any
 from anyjepa.contract import Method
 from anyjepa.report.columns import column_errors_section, column_masks_section, column_spread_section
 from anyjepa.report.ecg import ecg_error_section, strip_section
+from anyjepa.report.episodes import chunks_section, frames_section, horizon_section
 from anyjepa.report.error_map import error_section
 from anyjepa.report.fmri import error_figures, gradient_figures, mask_figures
 from anyjepa.report.heads import electrode_errors, hidden_section, strips
@@ -59,6 +60,11 @@ DRAWINGS: dict[str, tuple[Drawing, ...]] = {
         Drawing("Masks", "What is hidden", "figures", column_masks_section),
         Drawing("Errors", "Which columns are told by the others", "figures", column_errors_section),
         Drawing("Features", "Where representations differ", "figures", column_spread_section),
+    ),
+    "episodes": (
+        Drawing("Frames", "What the policy sees", "figures", frames_section),
+        Drawing("Actions", "What it would do", "figures", chunks_section),
+        Drawing("States", "How far ahead it tells", "figures", horizon_section),
     ),
 }
 """By the name of the kind of data."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from anyjepa.bundle import Shape
 from anyjepa.config import to_dict
 from anyjepa.errors import AnyjepaError
 from anyjepa.report.record import Record, attempt
@@ -66,7 +67,7 @@ def settings(record: Record) -> Settings:
     return Settings(tuple(rows), "")
 
 
-def _filled_in(config: RunConfig, key: str, shape: tuple[int, ...] | None) -> Any:
+def _filled_in(config: RunConfig, key: str, shape: Shape | None) -> Any:
     """What an open field becomes when all others are as in this run; None where nobody fills it in."""
     group, _, path = key.partition(".")
     kind = config.modality
