@@ -131,7 +131,7 @@ def test_the_verb_writes_what_the_reader_of_episodes_reads(tmp_path, layout, cap
     config = EpisodesConfig(actions=4, states=4)
     source = kind.open(str(out), config)
     assert len(source) > 0
-    assert cli.main(["inspect", str(out)]) == 0
+    assert cli.main(["inspect", str(out), "--kind", "episodes"]) == 0
     assert "3" in capsys.readouterr().out
 
 

@@ -180,7 +180,12 @@ def _play(policy: Any, episodes: list[_Episode]) -> Any:
                 else [policy.act(seen[0])]
             )
         except AnyjepaError as error:
-            raise DataError(f"episode with seed {episodes[places[0]].seed}: {error}") from error
+            first = episodes[places[0]]
+            shown = ", ".join(f"{part} {tuple(values.shape)}" for part, values in first.observation.items())
+            raise DataError(
+                f"the policy cannot act in {first.world.facts.name}, which shows {shown}: {error} "
+                f"(episode with seed {first.seed}, step {first.steps})"
+            ) from error
         seconds = time.perf_counter() - began
         for k, action in zip(places, actions, strict=True):
             episodes[k].act(action)

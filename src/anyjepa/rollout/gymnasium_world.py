@@ -42,8 +42,13 @@ def make(name: str, package: str = "", **options: Any) -> Any:
             warnings.simplefilter("ignore")
             for needed in filter(None, [package]):
                 importlib.import_module(needed)
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise MissingExtraError(error.name or "gymnasium", "sim") from error
+    except ImportError as error:
+        raise ConfigError(
+            f"{package or 'gymnasium'} is installed but cannot be imported: {error}. A library of the system is missing; "
+            "libGL.so.1 comes with the system's package libgl1, or with opencv-python-headless in place of opencv-python"
+        ) from error
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -63,6 +68,7 @@ class GymnasiumWorld:
         package: what registers it.
         success: key of the step's ``info`` that says whether the task is done; "": the task has no success.
         steps: longest episode; None: the environment's own limit.
+        measure: which number of the observation tells how near the task is, when one does.
         options: of ``gymnasium.make``.
     """
 
@@ -73,10 +79,13 @@ class GymnasiumWorld:
         package: str = "",
         success: str = "",
         steps: int | None = None,
+        measure: int | None = None,
         **options: Any,
     ) -> None:
+        if steps is not None:
+            options["max_episode_steps"] = steps
         self._env = make(name, package, render_mode="rgb_array", **options)
-        self._success = success
+        self._success, self._measure = success, measure
         limit = steps or getattr(self._env.spec, "max_episode_steps", None)
         seen, does = self._env.observation_space, self._env.action_space
         for what, space in (("observations", seen), ("actions", does)):
@@ -106,7 +115,9 @@ class GymnasiumWorld:
         """See :class:`~anyjepa.rollout.world.World`."""
         observation, reward, ended, _, info = self._env.step(action.astype(self._env.action_space.dtype))
         done = bool(info.get(self._success, False)) if self._success else False
-        return Step({"state": np.asarray(observation, dtype=np.float64)}, float(reward), bool(ended), done)
+        state = np.asarray(observation, dtype=np.float64)
+        near = None if self._measure is None else float(state[self._measure])
+        return Step({"state": state}, float(reward), bool(ended), done, near)
 
     def picture(self) -> UInt8[np.ndarray, "H W 3"]:
         """See :class:`~anyjepa.rollout.world.World`."""

@@ -63,8 +63,8 @@ def gap(pose: Float[np.ndarray, "3"], points: Float[np.ndarray, "n 2"]) -> Float
     return np.linalg.norm(outside, axis=-1).min(axis=1)
 
 
-def off(poses: Float[np.ndarray, "... 3"], goal: Float[np.ndarray, "3"]) -> Float[np.ndarray, "..."]:
-    """Mean distance of the corners of the T from where they belong, in pixels."""
+def off(poses: Float[np.ndarray, "*n 3"], goal: Float[np.ndarray, "3"]) -> Any:
+    """Mean distance of the corners of the T from where they belong, in pixels: (...,) for (..., 3) poses."""
     c, s = np.cos(poses[..., 2]), np.sin(poses[..., 2])
     turn = np.stack([np.stack([c, s], -1), np.stack([-s, c], -1)], -2)
     corners = poses[..., None, :2] + OUTLINE @ turn
