@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal
 
 from anyjepa.data.images import ImageConfig
 from anyjepa.errors import ConfigError, nearest
@@ -70,9 +70,6 @@ class ViewsConfig(ImageConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, choices in (("kind", get_args(Kind)),):
-            if getattr(self, name) not in choices:
-                raise ConfigError(f"unknown views.{name} '{getattr(self, name)}': {nearest(getattr(self, name), choices)}")
         if not 1 <= self.observed[0] <= self.observed[1]:
             raise ConfigError(f"observed must be (least, most) with 1 <= least <= most, got {self.observed}")
         for name in self.parameters:
