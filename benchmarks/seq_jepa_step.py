@@ -128,7 +128,9 @@ class Ours:
             action_dim=setting.actions,
             stem="small" if setting.small else "standard",
             dropout=0.0,
-            optim=dict(steps=1000, warmup_steps=0, lr=1e-4, final_lr=1e-4, weight_decay=1e-3, final_weight_decay=1e-3),
+            optim=dict(
+                steps=1000, warmup_steps=0, lr=1e-4, final_lr=1e-4, weight_decay=1e-3, final_weight_decay=1e-3
+            ),
         ).train()
         missing, extra = self.method.load_state_dict(to_ours(official.state_dict()), strict=False)
         assert not extra and not [name for name in missing if "fc" not in name], (missing, extra)
@@ -136,7 +138,9 @@ class Ours:
 
     def step(self, views: Tensor, actions: Tensor) -> float:
         set_schedules(self.optimizer, self.method.optim, self.done + 1)
-        loss = self.method(Batch(Bundle({"views": views, "actions": actions}), torch.arange(len(views)), self.done)).loss
+        loss = self.method(
+            Batch(Bundle({"views": views, "actions": actions}), torch.arange(len(views)), self.done)
+        ).loss
         loss.backward()
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -194,7 +198,9 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     losses: dict[str, list[float]] = {program: [] for program in programs}
     for i in range(options.warmup + options.pairs):
         draws = torch.Generator().manual_seed(options.seed + i)
-        views = torch.randn(setting.batch, setting.observed + 1, 3, setting.side, setting.side, generator=draws)
+        views = torch.randn(
+            setting.batch, setting.observed + 1, 3, setting.side, setting.side, generator=draws
+        )
         actions = torch.randn(setting.batch, setting.observed, setting.actions, generator=draws)
         for program in sorted(programs, reverse=bool(i % 2)):
             start = clock()
@@ -214,17 +220,24 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
             "pairs": len(ratios),
         },
         "milliseconds": {
-            program: {"median": round(statistics.median(v) * 1e3, 1), "best": round(min(v) * 1e3, 1)} for program, v in timed.items()
+            program: {"median": round(statistics.median(v) * 1e3, 1), "best": round(min(v) * 1e3, 1)}
+            for program, v in timed.items()
         },
         "losses of the first step apart": apart,
-        "profile of one step, ms": {name: profile(held.step, views, actions) for name, held in programs.items()},  # type: ignore[attr-defined]
+        "profile of one step, ms": {
+            name: profile(held.step, views, actions) for name, held in programs.items()
+        },  # type: ignore[attr-defined]
     }
 
 
 def main() -> None:
     """Measure and write the result."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--official", required=True, help="the directory that holds src/ of the official code")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--official", required=True, help="the directory that holds src/ of the official code"
+    )
     parser.add_argument("--setting", choices=SETTINGS, default="rotation-128")
     parser.add_argument("--pairs", type=int, default=10)
     parser.add_argument("--warmup", type=int, default=2)

@@ -129,9 +129,7 @@ def views(folder: Path) -> Path:
     images = np.where(objects % 2, 0.5, 1.0)[:, None, None] / (1 + np.exp(-4 * along / shapes[:, None, None]))
     (folder / "views").mkdir(parents=True)
     path = folder / "views" / "turntable.npz"
-    np.savez(
-        path, images=(255 * images).astype(np.uint8), object=objects, angle=angles, labels=objects % 2
-    )
+    np.savez(path, images=(255 * images).astype(np.uint8), object=objects, angle=angles, labels=objects % 2)
     return path
 
 

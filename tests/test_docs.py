@@ -133,7 +133,9 @@ def run(words: list[str]) -> None:
         known = {field.name for field in dataclasses.fields(registry.entry(method).config)}
         pairs = zip(TINY[::2], TINY[1::2], strict=True)
         # Not every encoder has one width.
-        kept = [pair for pair in pairs if not pair[0].startswith("--model.") or pair[0].split(".")[1] in known]
+        kept = [
+            pair for pair in pairs if not pair[0].startswith("--model.") or pair[0].split(".")[1] in known
+        ]
         arguments = [*arguments, *(word for pair in kept for word in pair), *TINY_METHOD[method]]
     shown = io.StringIO()
     with contextlib.redirect_stdout(shown if target else sys.stdout):

@@ -40,14 +40,18 @@ def test_fixations_follow_the_map():
     first = (found == torch.tensor([2, 3])).all(dim=1)
     assert (first | (found == torch.tensor([6, 1])).all(dim=1)).all()
     assert first.double().mean().item() == pytest.approx(0.75, abs=0.03)
-    assert fixations(torch.zeros(1, 8, 8), torch.rand(1, 3), 2).shape == (1, 3, 2), "an empty map is one without preference"
+    assert fixations(torch.zeros(1, 8, 8), torch.rand(1, 3), 2).shape == (1, 3, 2), (
+        "an empty map is one without preference"
+    )
 
 
 def test_a_glimpse_is_the_image_around_its_place_and_nothing_outside():
     image = torch.arange(81.0).reshape(1, 1, 9, 9)
     (cut,) = glimpses(image, torch.tensor([[[4.0, 4.0], [0.0, 0.0], [4.0, 7.0]]]), (3, 3))
     torch.testing.assert_close(cut[0, 0], image[0, 0, 3:6, 3:6], atol=1e-3, rtol=0)
-    torch.testing.assert_close(cut[1, 0], torch.tensor([[0.0, 0, 0], [0, 0, 1], [0, 9, 10]]), atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        cut[1, 0], torch.tensor([[0.0, 0, 0], [0, 0, 1], [0, 9, 10]]), atol=1e-3, rtol=0
+    )
     torch.testing.assert_close(cut[2, 0], image[0, 0, 3:6, 6:9], atol=1e-3, rtol=0)
     (even,) = glimpses(image, torch.tensor([[[4.0, 4.0]]]), (2, 2))
     assert even.mean().item() == pytest.approx(40, abs=1e-3), "between four pixels, around the fixation"
@@ -79,7 +83,13 @@ def test_the_official_glimpse_lies_at_the_mirrored_place(tmp_path):
     np.save(tmp_path / "map.npy", saliency)
     for compat, centre, spacing in (("paper", 30, 1), ("official", 59.5, 32 / 31)):
         config = ViewsConfig(
-            kind="saccades", observed=(1, 1), size=32, saliency=str(tmp_path / "map.npy"), compat=compat, mean=(0.0,), std=(1.0,)
+            kind="saccades",
+            observed=(1, 1),
+            size=32,
+            saliency=str(tmp_path / "map.npy"),
+            compat=compat,
+            mean=(0.0,),
+            std=(1.0,),
         )
         data = ViewsDataset(modality("views").open(tmp_path / "x.npy", config), config)
         found = data.sequences([0], 1)
@@ -96,7 +106,9 @@ def test_uniform_fixations_do_not_read_the_map(tmp_path):
     assert official.parameters.shape == (6, 5, 2)
 
 
-@pytest.mark.parametrize("maps, told", [(np.zeros((5, 9, 9)), "each of the 6 images"), (np.full((6, 9, 9), np.nan), "finite")])
+@pytest.mark.parametrize(
+    "maps, told", [(np.zeros((5, 9, 9)), "each of the 6 images"), (np.full((6, 9, 9), np.nan), "finite")]
+)
 def test_maps_that_do_not_fit(tmp_path, maps, told):
     np.save(tmp_path / "map.npy", maps)
     with pytest.raises(DataError, match=told):

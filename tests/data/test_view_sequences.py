@@ -25,7 +25,9 @@ def turntable(folder, name="table.npz", objects=4, views=6, **arrays):
     images = np.zeros((count, 8, 8), np.uint8)
     images[:, :4] = (10 * (rows // views))[:, None, None]
     images[:, 4:] = (10 * (rows % views))[:, None, None]
-    given: dict = dict(images=images, object=rows // views, angle=360.0 / views * (rows % views), labels=rows // views % 2)
+    given: dict = dict(
+        images=images, object=rows // views, angle=360.0 / views * (rows % views), labels=rows // views % 2
+    )
     # None takes an array away.
     np.savez(folder / name, **{k: v for k, v in (given | arrays).items() if v is not None})
     return folder / name
@@ -59,7 +61,10 @@ def test_rotations_are_those_of_the_field():
     assert turn(np.array([0.5]), np.array([0.5 + np.pi / 2])) == pytest.approx([0, 1], abs=1e-12)
 
 
-@pytest.mark.parametrize("options", [{}, {"kind": "augmentation"}, {"kind": "saccades", "canvas": (16, 16)}, {"chance_actions": True}])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"kind": "augmentation"}, {"kind": "saccades", "canvas": (16, 16)}, {"chance_actions": True}],
+)
 def test_a_draw_is_a_pure_function_of_seed_step_and_sample(tmp_path, options):
     data = opened(turntable(tmp_path), **options)
     whole, some = data.draw(3, [0, 5, 9, 13], 7), data.draw(3, [9, 0], 7)
@@ -67,7 +72,9 @@ def test_a_draw_is_a_pure_function_of_seed_step_and_sample(tmp_path, options):
         torch.testing.assert_close(whole[name][[2, 0]], some[name], rtol=1e-5, atol=1e-5)
     assert whole["views"].shape == (4, 4, 1, 8, 8) and whole["actions"].shape == (4, 3, data.action_dim)
     for other in (data.draw(4, [0, 5, 9, 13], 7), data.draw(3, [0, 5, 9, 13], 8)):
-        assert not torch.equal(whole["views"], other["views"]) and not torch.equal(whole["actions"], other["actions"])
+        assert not torch.equal(whole["views"], other["views"]) and not torch.equal(
+            whole["actions"], other["actions"]
+        )
 
 
 def test_lengths_are_drawn_for_each_step(tmp_path):
@@ -84,7 +91,9 @@ def test_views_of_an_object_are_its_own_and_actions_lead_from_one_to_the_next(tm
     assert (views.sort(dim=1).values == torch.arange(6)).all(), "no view comes twice"
     assert (views[:, 0] == torch.arange(24) % 6).all(), "the sample itself comes first"
     steps = torch.deg2rad(60 * (views[:, 1:] - views[:, :-1]))
-    torch.testing.assert_close(found.inputs["actions"], torch.stack((steps.cos(), steps.sin()), dim=2), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        found.inputs["actions"], torch.stack((steps.cos(), steps.sin()), dim=2), atol=1e-5, rtol=0
+    )
 
 
 def test_a_path_is_the_product_of_its_steps(tmp_path):
@@ -111,9 +120,20 @@ def test_chance_actions_have_the_same_values_and_say_nothing(tmp_path):
 def test_the_numbers_of_an_augmentation_are_exact(tmp_path):
     pixels = np.random.default_rng(0).integers(60, 120, (6, 16, 16, 3)).astype(np.uint8)
     np.savez(tmp_path / "x.npz", images=pixels)
-    quiet = dict(jitter=0.0, greyscale=0.0, blur=0.0, solarize=0.0, flip=0.0, crop_scale=[1.0, 1.0], crop_aspect=[1.0, 1.0])
+    quiet = dict(
+        jitter=0.0,
+        greyscale=0.0,
+        blur=0.0,
+        solarize=0.0,
+        flip=0.0,
+        crop_scale=[1.0, 1.0],
+        crop_aspect=[1.0, 1.0],
+    )
+
     def data(**view):
-        config = from_dict(ViewsConfig, {"size": 16, "scaling": "none", "view": quiet | view, "next_view": quiet | view})
+        config = from_dict(
+            ViewsConfig, {"size": 16, "scaling": "none", "view": quiet | view, "next_view": quiet | view}
+        )
         return ViewsDataset(VIEWS.open(tmp_path / "x.npz", config), config)
 
     still = data().sequences(range(6), 3)
@@ -129,7 +149,9 @@ def test_the_numbers_of_an_augmentation_are_exact(tmp_path):
 
 def test_subsets_and_scalings_of_an_augmentation(tmp_path):
     folder = pictures(tmp_path)
-    assert [opened(folder, parameters=p).action_dim for p in (("crop",), ("colour",), ("blur",), ("blur", "crop"))] == [4, 4, 1, 5]
+    assert [
+        opened(folder, parameters=p).action_dim for p in (("crop",), ("colour",), ("blur",), ("blur", "crop"))
+    ] == [4, 4, 1, 5]
     scaled = opened(folder)
     found = scaled.maker.parameters(Draw(1, 0, np.arange(3000), 4, ahead=True)).flatten(0, 1)
     assert found.mean(dim=0).numpy() == pytest.approx(np.zeros(9), abs=0.06)
@@ -157,14 +179,18 @@ def test_tables_and_folders_say_the_same_as_arrays(tmp_path):
         picture = reference.source.read(i)[0].numpy()
         Image.fromarray(picture).save(place / f"image_{i % 4}.png")
         np.save(place / f"latent_{i % 4}.npy", np.array([0, 0, np.deg2rad(90 * (i % 4)), 0.1 * i, 0, 0, 0.5]))
-        lines.append(f"bench/class/thing{i // 4}/image_{i % 4}.png,thing{i // 4},{90 * (i % 4)},{0.1 * i:.1f}")
+        lines.append(
+            f"bench/class/thing{i // 4}/image_{i % 4}.png,thing{i // 4},{90 * (i % 4)},{0.1 * i:.1f}"
+        )
     (tmp_path / "poses.csv").write_text("\n".join(lines) + "\n")
     table = opened(tmp_path / "poses.csv", value_columns=("hue",))
     bench = opened(folder, labels=True, value_columns=("floor_hue", "light_hue"), channels=1)
     assert (table.action_dim, bench.action_dim, reference.action_dim) == (3, 6, 2)
     assert bench.source.class_names == ("class",) and bench.source.fewest[1] == 4
     a, b, c = (data.sequences(range(8), 3) for data in (reference, table, bench))
-    assert torch.equal(a.inputs["views"], b.inputs["views"]) and torch.equal(a.inputs["views"], c.inputs["views"])
+    assert torch.equal(a.inputs["views"], b.inputs["views"]) and torch.equal(
+        a.inputs["views"], c.inputs["views"]
+    )
     torch.testing.assert_close(b.inputs["actions"][..., :2], a.inputs["actions"])
     # A turn about one axis: the quaternion has half the angle, up to its sign.
     z, w = c.inputs["actions"][..., 2], c.inputs["actions"][..., 3]

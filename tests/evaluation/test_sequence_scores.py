@@ -36,9 +36,15 @@ def turntable(tmp_path):
     rows = np.arange(OBJECTS * VIEWS)
     angle = 2 * np.pi / VIEWS * (rows % VIEWS)
     objects = rows // VIEWS
-    pixels = np.stack([0.5 + 0.4 * np.cos(angle), 0.5 + 0.4 * np.sin(angle), objects % 2, objects / OBJECTS], axis=1)
+    pixels = np.stack(
+        [0.5 + 0.4 * np.cos(angle), 0.5 + 0.4 * np.sin(angle), objects % 2, objects / OBJECTS], axis=1
+    )
     np.savez(
-        tmp_path / "t.npz", images=pixels[:, None].astype(np.float32), object=objects, angle=np.rad2deg(angle), labels=objects % 2
+        tmp_path / "t.npz",
+        images=pixels[:, None].astype(np.float32),
+        object=objects,
+        angle=np.rad2deg(angle),
+        labels=objects % 2,
     )
     config = ViewsConfig(size=(1, 4), observed=(2, 2), mean=(0.0,), std=(1.0,))
     return ViewsDataset(modality("views").open(tmp_path / "t.npz", config, labels=True), config)
@@ -70,7 +76,9 @@ class Oracle(Method):
             return state
         a, b = (state[:, :2] - 0.5).unbind(dim=1)
         cos, sin = actions.unbind(dim=1)
-        return torch.cat((torch.stack((a * cos - b * sin, a * sin + b * cos), dim=1) + 0.5, state[:, 2:]), dim=1)
+        return torch.cat(
+            (torch.stack((a * cos - b * sin, a * sin + b * cos), dim=1) + 0.5, state[:, 2:]), dim=1
+        )
 
     def latent(self, state):
         return state
@@ -91,11 +99,15 @@ def value(found, quantity, length=0):
 
 def test_the_two_kinds_of_r2():
     truth, told = np.array([[0, 1], [1, 1.1], [2, 0.9]]), np.array([[0.1, 1], [0.9, 1], [2.1, 1]])
-    assert uniform_r2(truth, told) == pytest.approx(0.4925) and global_r2(truth, told) == pytest.approx(0.97525)
+    assert uniform_r2(truth, told) == pytest.approx(0.4925) and global_r2(truth, told) == pytest.approx(
+        0.97525
+    )
     from sklearn.metrics import r2_score
 
     y, p = np.random.default_rng(0).normal(size=(2, 50, 3)) + np.arange(3)
-    assert uniform_r2(y, p) == pytest.approx(r2_score(y, p)) and global_r2(y, p) == pytest.approx(r2_score(y.ravel(), p.ravel()))
+    assert uniform_r2(y, p) == pytest.approx(r2_score(y, p)) and global_r2(y, p) == pytest.approx(
+        r2_score(y.ravel(), p.ravel())
+    )
     assert uniform_r2(np.ones((5, 1)), np.ones((5, 1))) == global_r2(np.ones((5, 1)), np.ones((5, 1))) == 0
 
 
@@ -105,7 +117,10 @@ def test_heads_tell_what_can_be_told():
     line, product = x[:, :2] @ np.array([[1.0, 100], [2, 0]]) + 7, (x[:, :1] * x[:, 1:2])
     tell = {head: fit_regression(head, x[:900], product[:900], hidden=(64,)) for head in ("linear", "mlp")}
     assert uniform_r2(line[900:], fit_regression("linear", x[:900], line[:900])(x[900:])) > 0.99
-    assert uniform_r2(product[900:], tell["linear"](x[900:])) < 0.2 and uniform_r2(product[900:], tell["mlp"](x[900:])) > 0.7
+    assert (
+        uniform_r2(product[900:], tell["linear"](x[900:])) < 0.2
+        and uniform_r2(product[900:], tell["mlp"](x[900:])) > 0.7
+    )
     with pytest.raises(ConfigError, match="did you mean 'linear'"):
         fit_regression("lineal", x, line)
     with pytest.raises(DataError, match="too few"):
@@ -119,7 +134,11 @@ def test_an_oracle_is_told_from_nothing(turntable):
     setting = Setting(lengths=(1, 2), repeats=6, hidden=(64,))
     found = equivariance_scores(Oracle(), train, test, setting, train)
     assert value(found, "individual rotation R2, linear, uniform") > 0.99
-    assert value(found, "relative rotation R2, mlp, uniform") > 0.8 > value(found, "relative rotation R2, linear, uniform")
+    assert (
+        value(found, "relative rotation R2, mlp, uniform")
+        > 0.8
+        > value(found, "relative rotation R2, linear, uniform")
+    )
     assert value(found, "others: individual rotation R2, linear, global") > 0.99
     classes = sequence_scores(Oracle(), train, test, setting)
     assert [f.value for f in classes] == [1.0, 1.0, 1.0] and classes[1].length == 2
@@ -127,7 +146,9 @@ def test_an_oracle_is_told_from_nothing(turntable):
 
 def test_retrieval_finds_what_is_turned_rightly(turntable):
     train, test = sides(turntable)
-    right, blind = (retrieval_scores(Oracle(turns), train, test, Setting(lengths=(1, 3))) for turns in (True, False))
+    right, blind = (
+        retrieval_scores(Oracle(turns), train, test, Setting(lengths=(1, 3))) for turns in (True, False)
+    )
     for length in (1, 3):
         assert [value(right, name, length) for name in ("MRR", "H@1", "H@5")] == [1, 1, 1]
         assert value(right, "PRE", length) == pytest.approx(0, abs=1e-6)
@@ -148,9 +169,18 @@ def test_among_equals_nothing_is_gained(turntable):
 
 def test_paths_need_what_is_taken_away(turntable):
     method = anyjepa.create(
-        "seq-jepa", size="nano", channels=1, image_size=[1, 4], action_dim=2, widths=[8], blocks=[1], dropout=0.0
+        "seq-jepa",
+        size="nano",
+        channels=1,
+        image_size=[1, 4],
+        action_dim=2,
+        widths=[8],
+        blocks=[1],
+        dropout=0.0,
     )
-    found = path_scores(method, *sides(turntable), Setting(lengths=(2,), repeats=6, heads=("mlp",), hidden=(64,)))
+    found = path_scores(
+        method, *sides(turntable), Setting(lengths=(2,), repeats=6, heads=("mlp",), hidden=(64,))
+    )
     whole, silent = value(found, "path R2, mlp", 2), value(found, "path R2 without actions, mlp", 2)
     assert whole > 0.5 > silent
 
@@ -170,7 +200,18 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("views")
     field = FIELDS["views"]
     data = field.write(folder)
-    arguments = ["pretrain", "seq-jepa", "--data", str(data), "--out", str(folder / "run"), "--steps", "3", "--batch-size", "8"]
+    arguments = [
+        "pretrain",
+        "seq-jepa",
+        "--data",
+        str(data),
+        "--out",
+        str(folder / "run"),
+        "--steps",
+        "3",
+        "--batch-size",
+        "8",
+    ]
     arguments += [*words("model", field.model), "--workers", "0", "--train.accelerator", "cpu"]
     assert main(arguments) == 0
     return folder / "run", data
@@ -179,10 +220,28 @@ def run(tmp_path_factory):
 @pytest.mark.parametrize("task", ["sequence", "equivariance", "retrieval", "path"])
 def test_the_verb_scores_sequences(run, task, capsys):
     folder, data = run
-    arguments = ["probe", str(folder), "--data", str(data), "--task", task, "--lengths", "1", "2", "--seeds", "0", "1"]
+    arguments = [
+        "probe",
+        str(folder),
+        "--data",
+        str(data),
+        "--task",
+        task,
+        "--lengths",
+        "1",
+        "2",
+        "--seeds",
+        "0",
+        "1",
+    ]
     assert main([*arguments, *(["--probes", "linear"] if task in ("equivariance", "path") else [])]) == 0
     shown = capsys.readouterr().out
-    assert "a quarter of the objects held out" in shown and "pretrained" in shown and "untrained" in shown and " ± " in shown
+    assert (
+        "a quarter of the objects held out" in shown
+        and "pretrained" in shown
+        and "untrained" in shown
+        and " ± " in shown
+    )
     stored = json.loads((folder / f"probe-{task}.json").read_text())
     assert stored["task"] == task and {s["seed"] for s in stored["scores"]} == {0, 1}
 

@@ -36,7 +36,10 @@ def sequences(n: int, shape: Shape, generator: torch.Generator) -> Bundle:
     """``n`` random sequences of four views with actions of three numbers."""
     views, actions = (n, 4, *shape), (n, 3, 3)
     return Bundle(
-        {"views": torch.randn(views, generator=generator), "actions": torch.randn(actions, generator=generator)}
+        {
+            "views": torch.randn(views, generator=generator),
+            "actions": torch.randn(actions, generator=generator),
+        }
     )
 
 

@@ -88,7 +88,9 @@ def test_the_slot_of_the_last_view_is_empty():
     method(batch)
     (tokens,) = seen
     assert tokens.shape == (6, 3, 24) and not tokens[:, -1, 16:].any() and tokens[:, 0, 16:].any()
-    other = Bundle({"views": batch["views"], "actions": batch["actions"] + torch.tensor([0.0, 0, 1])[None, :, None]})
+    other = Bundle(
+        {"views": batch["views"], "actions": batch["actions"] + torch.tensor([0.0, 0, 1])[None, :, None]}
+    )
     outputs = [method(x) for x in (batch, other)]
     assert torch.equal(seen[1], seen[2]) and not torch.equal(outputs[0].predicted, outputs[1].predicted)
 
@@ -98,7 +100,9 @@ def test_without_actions_the_order_of_views_does_not_matter_and_with_them_it_doe
     turned = Bundle({"views": batch["views"].flip(1), "actions": batch["actions"]})
     assert not torch.allclose(method.encode(batch).pooled, method.encode(turned).pooled, atol=1e-3)
     with method.without("actions"):
-        torch.testing.assert_close(method.encode(batch).pooled, method.encode(turned).pooled, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            method.encode(batch).pooled, method.encode(turned).pooled, rtol=1e-4, atol=1e-5
+        )
 
 
 def test_any_number_of_views_is_taken():
@@ -114,7 +118,9 @@ def test_the_loss_is_one_minus_the_cosine():
     assert cosine(3.7 * target, target).item() == pytest.approx(0, abs=1e-5)
     assert cosine(-target, target).item() == pytest.approx(2, abs=1e-5)
     each = 1 - F.cosine_similarity(torch.randn(4096, 512), target)
-    assert each.mean().item() == pytest.approx(1, abs=0.01) and each.std().item() == pytest.approx(0.044, abs=0.003)
+    assert each.mean().item() == pytest.approx(1, abs=0.01) and each.std().item() == pytest.approx(
+        0.044, abs=0.003
+    )
     output = tiny()(sequences())
     assert output.loss.item() == pytest.approx(cosine(output.predicted, output.target).item(), abs=1e-6)
 
@@ -129,10 +135,18 @@ def test_momentum_follows_half_a_cosine():
 
 def test_the_official_rate_stays_at_its_peak():
     schedule = OptimConfig(
-        steps=1000, warmup_steps=20, start_lr=1e-5, lr=4e-4, final_lr=1e-5, weight_decay=1e-3, final_weight_decay=1e-3
+        steps=1000,
+        warmup_steps=20,
+        start_lr=1e-5,
+        lr=4e-4,
+        final_lr=1e-5,
+        weight_decay=1e-3,
+        final_weight_decay=1e-3,
     )
     official, ours = (tiny(optim=schedule, compat=compat).optim for compat in ("official", "paper"))
-    assert [learning_rate(official, e) for e in (0, 10, 20, 1000)] == pytest.approx([1e-5, 2.05e-4, 4e-4, 4e-4])
+    assert [learning_rate(official, e) for e in (0, 10, 20, 1000)] == pytest.approx(
+        [1e-5, 2.05e-4, 4e-4, 4e-4]
+    )
     assert learning_rate(ours, 1000) == pytest.approx(1e-5)
 
 
@@ -151,14 +165,19 @@ def test_the_target_moves_by_its_parameters_alone():
 
 
 @pytest.mark.parametrize(
-    "who, in_tokens, in_predictor", [("both", 24, 32), ("aggregator", 24, 24), ("predictor", 16, 24), ("none", 16, 16)]
+    "who, in_tokens, in_predictor",
+    [("both", 24, 32), ("aggregator", 24, 24), ("predictor", 16, 24), ("none", 16, 16)],
 )
 def test_who_is_told_the_actions(who, in_tokens, in_predictor):
     method = tiny(actions=who).eval()
-    assert method.aggregator.token.shape[2] == in_tokens and method.predictor.first.in_features == in_predictor
+    assert (
+        method.aggregator.token.shape[2] == in_tokens and method.predictor.first.in_features == in_predictor
+    )
     batch = sequences()
     other = Bundle({"views": batch["views"], "actions": batch["actions"].roll(1, dims=0)})
-    told = [method.encode(Bundle({"views": x["views"], "actions": x["actions"]})).pooled for x in (batch, other)]
+    told = [
+        method.encode(Bundle({"views": x["views"], "actions": x["actions"]})).pooled for x in (batch, other)
+    ]
     assert torch.equal(*told) == (who in ("predictor", "none"))
     assert torch.equal(method(batch).predicted, method(other).predicted) == (who == "none")
 
@@ -169,7 +188,9 @@ def test_raw_actions_are_padded_to_the_heads_and_officially_lost():
     official = tiny(action_width=0, action_dim=3, heads=4, compat="official").eval()
     official.load_state_dict(method.state_dict())
     batch = sequences(actions=3)
-    silent = Bundle({"views": batch["views"], "actions": batch["actions"] * torch.tensor([1.0, 1, 0])[None, :, None]})
+    silent = Bundle(
+        {"views": batch["views"], "actions": batch["actions"] * torch.tensor([1.0, 1, 0])[None, :, None]}
+    )
     torch.testing.assert_close(official(batch).predicted, method(silent).predicted)
     assert not torch.allclose(official(batch).predicted, method(batch).predicted)
 
@@ -182,7 +203,11 @@ def test_the_world_model_imagines_what_the_predictor_predicts():
         told = torch.cat((batch["actions"], torch.ones(6, 1, 2)), dim=1)
         wanted = method.predict(world.start(batch)["seen"], told)
     torch.testing.assert_close(F.normalize(world.latent(state), dim=1), F.normalize(wanted, dim=1))
-    assert state["seen"].shape == (6, 4, 16) and world.advance(state, torch.ones(6, 2))["actions"].shape == (6, 4, 2)
+    assert state["seen"].shape == (6, 4, 16) and world.advance(state, torch.ones(6, 2))["actions"].shape == (
+        6,
+        4,
+        2,
+    )
     rows = torch.tensor([2, 2, 0])
     torch.testing.assert_close(world.latent(state[rows]), world.latent(state)[rows])
     image = batch["views"][:, 0]
@@ -212,8 +237,14 @@ def test_what_is_no_sequence_is_named():
         (torch.zeros(2, 1, 16, 16), "bundle of views"),
         (Bundle({"views": batch["views"]}), "bundle of views"),
         (Bundle({"views": batch["views"][:, :1], "actions": batch["actions"][:, :0]}), "V at least 2"),
-        (Bundle({"views": batch["views"], "actions": batch["actions"][:, :2]}), "3 actions of 2 numbers for 4 views"),
-        (Bundle({"views": batch["views"], "actions": torch.zeros(6, 3, 5)}), "3 actions of 2 numbers for 4 views"),
+        (
+            Bundle({"views": batch["views"], "actions": batch["actions"][:, :2]}),
+            "3 actions of 2 numbers for 4 views",
+        ),
+        (
+            Bundle({"views": batch["views"], "actions": torch.zeros(6, 3, 5)}),
+            "3 actions of 2 numbers for 4 views",
+        ),
     ]
     for x, told in wrong:
         with pytest.raises(ConfigError, match=told):

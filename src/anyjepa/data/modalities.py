@@ -14,7 +14,9 @@ from anyjepa.data.tables_modality import Tables
 from anyjepa.data.views_modality import Views
 from anyjepa.errors import ConfigError, nearest
 
-MODALITIES: dict[str, Modality] = {one.name: one for one in (Images(), Ecg(), EEG(), Fmri(), Tables(), Views())}
+MODALITIES: dict[str, Modality] = {
+    one.name: one for one in (Images(), Ecg(), EEG(), Fmri(), Tables(), Views())
+}
 """By the name under which methods are registered for them."""
 
 

@@ -107,7 +107,9 @@ def _table(path: Path, config: ViewsConfig, labels: bool) -> PoseSource | None:
         objects = np.array(table.column(config.object_column).to_pylist()).astype(str)
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"cannot read {path}: {error}") from error
-    poses, form = _as_pose(np.stack(columns[: len(pose)], axis=1), config.radians, f"{path}, {', '.join(pose)}")
+    poses, form = _as_pose(
+        np.stack(columns[: len(pose)], axis=1), config.radians, f"{path}, {', '.join(pose)}"
+    )
     poses = np.concatenate([poses, *(c[:, None] for c in columns[len(pose) :])], axis=1)
     return _with_table(path, config, labels, objects, poses, form)
 
@@ -130,7 +132,9 @@ def _folder(folder: Path, config: ViewsConfig, labels: bool) -> PoseSource | Non
     known, objects = np.unique([str(place) for place in around], return_inverse=True)
     chosen = [3 + LATENTS.index(name) for name in config.value_columns]
     read = partial(_read_latents, folder, pa.array(files, pa.large_string()), chosen)
-    return PoseSource(images, objects, tuple(known.tolist()), read, "quaternion", len(chosen), config.hold_out)
+    return PoseSource(
+        images, objects, tuple(known.tolist()), read, "quaternion", len(chosen), config.hold_out
+    )
 
 
 def _latent(folder: Path, image: str) -> Path:
@@ -161,7 +165,9 @@ def _with_table(
         max_pixels=config.max_pixels,
     )
     if not len(images) == len(objects) == len(poses):
-        raise DataError(f"{path} has {len(images)} images, {len(objects)} objects and {len(poses)} poses: expected one for each")
+        raise DataError(
+            f"{path} has {len(images)} images, {len(objects)} objects and {len(poses)} poses: expected one for each"
+        )
     names, numbers = np.unique(objects.astype(str), return_inverse=True)
     values = poses.shape[1] - (4 if form == "quaternion" else 1)
     return PoseSource(
@@ -173,7 +179,9 @@ def _as_pose(numbers: np.ndarray, radians: bool, where: str) -> tuple[np.ndarray
     """Angles or quaternions from 1, 3 or 4 numbers each."""
     width = numbers.shape[1]
     if width not in (1, 3, 4) or numbers.dtype.kind not in "iuf":
-        raise DataError(f"{where}: a pose is 1 angle, 3 Euler angles or 4 numbers of a quaternion, got {width} of {numbers.dtype}")
+        raise DataError(
+            f"{where}: a pose is 1 angle, 3 Euler angles or 4 numbers of a quaternion, got {width} of {numbers.dtype}"
+        )
     numbers = numbers.astype(np.float64)
     if width == 4:
         return numbers, "quaternion"

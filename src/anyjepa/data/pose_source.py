@@ -71,7 +71,9 @@ class PoseSource(Source):
         found = np.asarray(self._poses(flat), dtype=np.float64)
         wrong = ~np.isfinite(found).all(axis=1)
         if wrong.any():
-            raise DataError(f"the pose of {self.identity(int(flat[wrong.argmax()]))} is not finite: {found[wrong.argmax()]}")
+            raise DataError(
+                f"the pose of {self.identity(int(flat[wrong.argmax()]))} is not finite: {found[wrong.argmax()]}"
+            )
         if self.form == "quaternion":
             length = np.linalg.norm(found[:, :4], axis=1)
             if length.min() < 1e-6:
@@ -95,12 +97,15 @@ class PoseSource(Source):
         found.groups, found.group_names = self.groups[rows], self.group_names
         return found
 
-    def relate(self, before: Float[np.ndarray, "*n P"], after: Float[np.ndarray, "*n P"]) -> Float[np.ndarray, "*n A"]:
+    def relate(
+        self, before: Float[np.ndarray, "*n P"], after: Float[np.ndarray, "*n P"]
+    ) -> Float[np.ndarray, "*n A"]:
         """The relative transformation: a quaternion, or cosine and sine, and differences of the further values."""
         first = 4 if self.form == "quaternion" else 1
         rotation = between if self.form == "quaternion" else turn
         return np.concatenate(
-            [rotation(before[..., :first], after[..., :first]), after[..., first:] - before[..., first:]], axis=-1
+            [rotation(before[..., :first], after[..., :first]), after[..., first:] - before[..., first:]],
+            axis=-1,
         )
 
     @property

@@ -10,7 +10,8 @@ def from_euler(angles: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 4"]:
     """Quaternions of rotations about the fixed axes x, then y, then z, by angles in radians."""
     half = np.asarray(angles, dtype=np.float64) / 2
     axes = [
-        np.concatenate([np.sin(half[..., i, None]) * np.eye(3)[i], np.cos(half[..., i, None])], axis=-1) for i in range(3)
+        np.concatenate([np.sin(half[..., i, None]) * np.eye(3)[i], np.cos(half[..., i, None])], axis=-1)
+        for i in range(3)
     ]
     return multiply(axes[2], multiply(axes[1], axes[0]))
 

@@ -12,8 +12,8 @@ CENTRE = 0.35
 
 
 def spectral_saliency(images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B H W"]:
-    """A saliency map of each image that sums to 1: what its amplitude spectrum has beyond a smooth one (Hou and Zhang 2007), times
-    a Gaussian around the centre, where photographers put things. It stands in for a trained model of gaze such as DeepGaze."""
+    """A saliency map of each image that sums to 1: what its spectrum has beyond a smooth one (Hou and Zhang 2007), times a
+    Gaussian around the centre, where photographers put things. It stands in for a trained model of gaze such as DeepGaze."""
     grey = images.mean(dim=1)
     spectrum = torch.fft.rfft2(grey)
     log = spectrum.abs().clamp_min(1e-8).log()
@@ -49,18 +49,27 @@ def fixations(
         # Never quite empty: when all is inhibited, all places are equal again.
         mass = left.flatten(1) + 1e-16
         total = mass.cumsum(dim=1)
-        place = torch.searchsorted(total, draw[:, None] * total[:, -1:], right=True).clamp(max=height * width - 1)[:, 0]
+        place = torch.searchsorted(total, draw[:, None] * total[:, -1:], right=True).clamp(
+            max=height * width - 1
+        )[:, 0]
         row, column = place // width, place % width
         found.append(torch.stack((row, column), dim=1))
         if radius > 0:
             down, across = (rows - row[:, None]).abs()[:, :, None], (columns - column[:, None]).abs()[:, None]
-            near = (down <= radius) & (across <= radius) if square else down.square() + across.square() <= radius**2
+            near = (
+                (down <= radius) & (across <= radius)
+                if square
+                else down.square() + across.square() <= radius**2
+            )
             left.masked_fill_(near, 0.0)
     return torch.stack(found, dim=1)
 
 
 def glimpses(
-    images: Float[Tensor, "B C H W"], centres: Float[Tensor, "B V 2"], size: tuple[int, int], spacing: float = 1.0
+    images: Float[Tensor, "B C H W"],
+    centres: Float[Tensor, "B V 2"],
+    size: tuple[int, int],
+    spacing: float = 1.0,
 ) -> Float[Tensor, "B V C h w"]:
     """Cuts around places, bilinear, 0 outside of the image.
 
@@ -70,10 +79,11 @@ def glimpses(
         size: height and width of a glimpse.
         spacing: pixels of the image between two of a glimpse.
     """
-    count, views = centres.shape[:2]
+    views = centres.shape[1]
     # In the middle between four pixels where a side is even, as bilinear cuts are.
     lines = [
-        centres[..., axis, None] + spacing * (torch.arange(side) - (side - 1) / 2) for axis, side in enumerate(size)
+        centres[..., axis, None] + spacing * (torch.arange(side) - (side - 1) / 2)
+        for axis, side in enumerate(size)
     ]
     scaled = [(2 * line + 1) / images.shape[2 + axis] - 1 for axis, line in enumerate(lines)]
     rows = scaled[0][..., :, None].expand(-1, -1, -1, size[1])

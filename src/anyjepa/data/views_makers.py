@@ -76,7 +76,7 @@ class Augmented(Maker):
         dataset: the images.
     """
 
-    parts = {"crop": (0, 1, 2, 3), "colour": (4, 5, 6, 7), "blur": (8,)}
+    parts: dict[str, tuple[int, ...]] = {"crop": (0, 1, 2, 3), "colour": (4, 5, 6, 7), "blur": (8,)}
 
     def __init__(self, dataset: Canvas, config: ViewsConfig) -> None:
         self.dataset, self.config = dataset, config
@@ -87,11 +87,13 @@ class Augmented(Maker):
 
     @property
     def told(self) -> tuple[int, ...]:
-        return tuple(i for name, numbers in self.parts.items() if name in self.config.parameters for i in numbers)
+        return tuple(
+            i for name, numbers in self.parts.items() if name in self.config.parameters for i in numbers
+        )
 
     def parameters(self, draw: Draw) -> Float[Tensor, "B V P"]:
         found = torch.cat([self._vector(part) for _, part in self._drawn(draw)]).transpose(0, 1)
-        if self.official and self.config.scaling != "none" or self.config.scaling == "view":
+        if (self.official and self.config.scaling != "none") or self.config.scaling == "view":
             return torch.nn.functional.normalize(found, dim=1)
         if self.config.scaling == "none":
             return found
@@ -123,7 +125,13 @@ class Augmented(Maker):
             (
                 config,
                 draw_views(
-                    config, self.dataset.canvas, draw.index, numbers, seed=draw.seed, step=draw.step, purpose=draw.purpose
+                    config,
+                    self.dataset.canvas,
+                    draw.index,
+                    numbers,
+                    seed=draw.seed,
+                    step=draw.step,
+                    purpose=draw.purpose,
                 ),
             )
             for config, numbers in kinds
@@ -161,7 +169,7 @@ class Posed(Maker):
         if counts.min() < draw.views:
             which = self.source.object_names[int(self.source.objects[draw.index[counts.argmin()]])]
             raise DataError(
-                f"{which} has {counts.min()} view{'s' * (counts.min() > 1)}, a sequence needs {draw.views}: leave the object out, "
+                f"{which} has {counts.min()} view{'s' * (counts.min() > 1)}, a sequence needs {draw.views}: leave it out, "
                 "or observe fewer with views.observed"
             )
         return np.take_along_axis(members, order.argsort(axis=1)[:, : draw.views], axis=1)
@@ -187,7 +195,7 @@ class Posed(Maker):
 class Saccades(Maker):
     """Glimpses of one image. A view is 2 numbers: row and column of its fixation as shares of the image."""
 
-    parts = {"position": (0, 1)}
+    parts: dict[str, tuple[int, ...]] = {"position": (0, 1)}
 
     def __init__(self, dataset: Canvas, config: ViewsConfig) -> None:
         self.dataset, self.config = dataset, config
@@ -200,7 +208,9 @@ class Saccades(Maker):
             self._saliency(draw),
             torch.from_numpy(draws),
             # Uniform fixations of the official code know no inhibition.
-            0.0 if self.official and not self.config.salient else self.config.inhibition * self.dataset.size[0],
+            0.0
+            if self.official and not self.config.salient
+            else self.config.inhibition * self.dataset.size[0],
             square=self.official,
         )
         return found.float() / torch.tensor(self.dataset.canvas)
@@ -269,5 +279,7 @@ def _maps(path: str, count: int) -> np.ndarray:
     except Exception as error:  # NumPy fed with broken bytes raises what its parts raise
         raise DataError(f"cannot read the saliency maps {path}: {error}") from error
     if maps.ndim != 3 or len(maps) != count:
-        raise DataError(f"{path} must hold a saliency map for each of the {count} images, (N, h, w), got shape {maps.shape}")
+        raise DataError(
+            f"{path} must hold a saliency map for each of the {count} images, (N, h, w), got shape {maps.shape}"
+        )
     return maps

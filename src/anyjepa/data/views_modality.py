@@ -52,7 +52,8 @@ class Views(Images):
     def inspect(self, source: Source, config: ViewsConfig) -> DataReport:  # type: ignore[override]
         found = super().inspect(source, config)
         return ViewsReport(
-            **{field.name: getattr(found, field.name) for field in fields(found)}, sequences=_told(source, config)
+            **{field.name: getattr(found, field.name) for field in fields(found)},
+            sequences=_told(source, config),
         )
 
     def settle(self, source: Source, config: ViewsConfig) -> tuple[Source, ViewsConfig]:
@@ -99,17 +100,21 @@ def _told(source: Source, config: ViewsConfig) -> str:
         what = f"augmentations of each image; actions: {', '.join(config.parameters)}"
     elif kind == "saccades":
         maps = config.saliency or "the spectral residual"
-        what = f"glimpses of each image along {maps if config.salient else 'no map'}; actions: changes of place"
+        what = (
+            f"glimpses of each image along {maps if config.salient else 'no map'}; actions: changes of place"
+        )
     else:
         _dataset(source, config).maker  # noqa: B018
         assert isinstance(source, PoseSource)
         name, fewest = source.fewest
         if fewest < most + 1:
             raise DataError(
-                f"{name} has {fewest} view{'s' * (fewest > 1)}, a sequence needs {most + 1}: leave the object out, or observe fewer "
+                f"{name} has {fewest} view{'s' * (fewest > 1)}, a sequence needs {most + 1}: leave it out, or observe fewer "
                 f"with views.observed=[{max(1, fewest - 1)}, {max(1, fewest - 1)}]"
             )
         action = "rotations in a plane" if source.form == "angle" else "rotations in space"
         more = f" and differences of {source.values} values" if source.values else ""
-        what = f"views of {len(source.object_names)} objects, at least {fewest} of each; actions: {action}{more}"
+        what = (
+            f"views of {len(source.object_names)} objects, at least {fewest} of each; actions: {action}{more}"
+        )
     return f"sequences: {lengths} views are seen and one is predicted, {what}"

@@ -83,5 +83,10 @@ def _model(head: str, count: int, seed: int, hidden: tuple[int, ...]) -> Any:
     from sklearn.neural_network import MLPRegressor
 
     return MLPRegressor(
-        hidden_layer_sizes=hidden, batch_size=min(256, count), max_iter=EPOCHS, early_stopping=True, n_iter_no_change=10, random_state=seed
+        hidden_layer_sizes=hidden,
+        batch_size=min(256, count),
+        max_iter=EPOCHS,
+        early_stopping=True,
+        n_iter_no_change=10,
+        random_state=seed,
     )

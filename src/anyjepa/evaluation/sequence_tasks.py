@@ -81,13 +81,16 @@ def sequence_scores(method: Method, train: Part, test: Part, setting: Setting) -
     return [*found, Found("accuracy of z", 1, fit.accuracy(outside.single[:, 0], test.labels))]
 
 
-def equivariance_scores(method: Method, train: Part, test: Part, setting: Setting, *others: Part) -> list[Found]:
+def equivariance_scores(
+    method: Method, train: Part, test: Part, setting: Setting, *others: Part
+) -> list[Found]:
     """R2 of the relative transformation told from the representations of two views, and of the absolute one from a single view.
 
     The same heads are scored on ``others``, whose quantities are called ``"others: ..."``.
     """
     inside = _repeated(method, train, 2, setting)
-    sides = {"": _read(method, test, 2, setting)} | {"others: ": _read(method, other, 2, setting) for other in others}
+    sides = [("", _read(method, test, 2, setting))]
+    sides += [("others: ", _read(method, other, 2, setting)) for other in others]
     maker = train.dataset.maker
     questions: dict[str, Callable[[Read], tuple[np.ndarray, np.ndarray]]] = {
         "relative": lambda r: (
@@ -103,7 +106,7 @@ def equivariance_scores(method: Method, train: Part, test: Part, setting: Settin
             columns = list(numbers)
             for head in setting.heads:
                 tell = fit_regression(head, x, y[:, columns], seed=setting.seed, hidden=setting.hidden)
-                for whose, side in sides.items():
+                for whose, side in sides:
                     x_test, y_test = ask(side)
                     told = tell(x_test)
                     for flavour, score in (("uniform", uniform_r2), ("global", global_r2)):
@@ -154,7 +157,9 @@ def retrieval_scores(method: Method, train: Part, test: Part, setting: Setting) 
             imagined = world.latent(world.advance(world.start(seen), actions[:, length - 1]))
             every = world.goal(pictures.flatten(0, 1)).unflatten(0, (len(pictures), -1))
             likeness = torch.nn.functional.cosine_similarity(imagined[:, None], every, dim=2)
-            ahead, equal = (of(likeness, likeness[:, length, None]).sum(dim=1).cpu() for of in (torch.gt, torch.eq))
+            ahead, equal = (
+                of(likeness, likeness[:, length, None]).sum(dim=1).cpu() for of in (torch.gt, torch.eq)
+            )
             # Among equals the middle, so that a method that tells nothing gains nothing.
             ranks.append(1 + ahead + (equal - 1) / 2)
             errors.append(_rotation_error(one.parameters, length, likeness.argmax(dim=1).cpu(), test))
@@ -174,7 +179,9 @@ TASKS: dict[str, Callable[[Method, Part, Part, Setting], list[Found]]] = {
 
 
 def _read(method: Method, side: Part, length: int, setting: Setting, **more: Any) -> Read:
-    return read(method, side, length, seed=setting.seed, encoder=setting.encoder, device=setting.device, **more)
+    return read(
+        method, side, length, seed=setting.seed, encoder=setting.encoder, device=setting.device, **more
+    )
 
 
 def _repeated(method: Method, side: Part, length: int, setting: Setting, unseen: int = 0) -> Read:
@@ -233,4 +240,3 @@ def _rotation_error(parameters: Tensor, length: int, nearest: Tensor, side: Part
     if form == "angle":
         return ((got[:, 0] - true[:, 0]) / 2).sin().square().double()
     return 1 - (got[:, :4] * true[:, :4]).sum(dim=1).square().double()
-

@@ -51,7 +51,9 @@ class SequenceResult:
     protocol: str
     scores: tuple[SequenceScore, ...]
 
-    def values(self, quantity: str, length: int, features: str = "pretrained", run: str | None = None) -> list[float]:
+    def values(
+        self, quantity: str, length: int, features: str = "pretrained", run: str | None = None
+    ) -> list[float]:
         """That number with each seed."""
         return [
             s.value
@@ -68,7 +70,11 @@ class SequenceResult:
         kinds = list(dict.fromkeys((s.run, s.features) for s in self.scores))
         several = len({run for run, _ in kinds}) > 1
         asked = list(dict.fromkeys((s.quantity, s.length) for s in self.scores))
-        header = ["score", "views", *(f"{run} {features}" if several else features for run, features in kinds)]
+        header = [
+            "score",
+            "views",
+            *(f"{run} {features}" if several else features for run, features in kinds),
+        ]
         rows = []
         for quantity, length in asked:
             cells = [quantity, str(length or "")]
@@ -83,24 +89,28 @@ class SequenceResult:
         header, rows = self.table()
         widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
         lines = [
-            f"{self.task}: fitted on {self.sizes[0]} samples of {self.train}, scored on {self.sizes[1]} of {self.test}; {self.split}",
+            f"{self.task}: fitted on {self.sizes[0]} samples of {self.train}, scored on {self.sizes[1]} of {self.test}; "
+            f"{self.split}",
             self.protocol,
             "",
         ]
         for row in [header, *rows]:
-            padded = [cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))]
+            padded = [
+                cell.ljust(w) if i == 0 else cell.rjust(w)
+                for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+            ]
             lines.append("  ".join(padded).rstrip())
         return "\n".join(lines)
 
 
 PROTOCOL = {
-    "sequence": "logistic regression on z_AGG of as many views as the column says, and on the encoder's z of one view; its strength "
+    "sequence": "logistic regression on z_AGG of as many views as the column says, and on the encoder's z of one view; strength "
     "chosen on held-out training labels",
-    "equivariance": "from the encoder's z of two views the transformation between them, from one its own; linear: ridge regression; "
+    "equivariance": "from the encoder's z of two views the transformation between them, from one its own; linear: ridge; "
     "mlp: ReLU layers, ended early; uniform: the mean of the R2 of each number, global: one R2 with one mean",
     "retrieval": "all views of the object, or 50 more of the image, by likeness to the predicted view",
-    "path": "from z_AGG and the last action the transformation from the first view to the one after the last; without: embeddings "
-    "put to zero when it is scored",
+    "path": "from z_AGG and the last action the transformation from the first view to the one after the last; without: they are "
+    "zero when it is scored",
 }
 
 
@@ -128,8 +138,8 @@ def probe_sequences(
         runs: directories of runs or of checkpoints.
         train: data as the runs are for; with labels for the task ``sequence``.
         test: data for the score; None: a quarter of the objects (or of the angles, or of the images) of ``train`` is held out.
-        task: ``"sequence"`` (classes from z_AGG), ``"equivariance"`` (transformations from pairs of views), ``"retrieval"`` (of the
-            predicted view) or ``"path"`` (integration of the actions).
+        task: ``"sequence"`` (classes from z_AGG), ``"equivariance"`` (transformations from pairs of views), ``"retrieval"`` (of
+            the predicted view) or ``"path"`` (integration of the actions).
         lengths: numbers of observed views.
         heads: of ``"linear"`` and ``"mlp"``, for transformations.
         seeds: of the split, the sequences, the heads and the untrained twin.
@@ -161,9 +171,14 @@ def probe_sequences(
             inside, outside, split = _split(whole, held, seed, limit)
             sizes = (len(inside.rows), len(outside.rows))
             setting = Setting(tuple(lengths), seed, heads=tuple(heads), encoder=encoder, device=device)
-            for features, method in (("pretrained", subject.method), ("untrained", untrained(subject.method, seed))):
+            for features, method in (
+                ("pretrained", subject.method),
+                ("untrained", untrained(subject.method, seed)),
+            ):
                 for found in TASKS[task](method, inside, outside, setting):
-                    scores.append(SequenceScore(str(run), features, seed, found.quantity, found.length, found.value))
+                    scores.append(
+                        SequenceScore(str(run), features, seed, found.quantity, found.length, found.value)
+                    )
                 done += 1
                 if progress is not None:
                     progress("scoring sequences", done, 2 * len(seeds) * len(runs))
@@ -179,7 +194,9 @@ def probe_sequences(
 def _open(subject: Subject, path: str | Path, task: str) -> ViewsDataset:
     reading = subject.modality.suit(subject.reading, subject.method.input_shape())
     if subject.modality.name != "views":
-        raise ConfigError(f"task={task} is for runs on sequences of views, {subject.run} is one on {subject.modality.noun}")
+        raise ConfigError(
+            f"task={task} is for runs on sequences of views, {subject.run} is one on {subject.modality.noun}"
+        )
     # Views and actions belong together when they are scored, also for a run that was kept from seeing it.
     reading = replace(reading, chance_actions=False)
     try:
@@ -197,7 +214,11 @@ def _split(
     whole: ViewsDataset, held: ViewsDataset | None, seed: int, limit: int | None
 ) -> tuple[Part, Part, str]:
     if held is not None:
-        return part(whole, _few(len(whole), limit)), part(held, _few(len(held), limit)), "test data of their own"
+        return (
+            part(whole, _few(len(whole), limit)),
+            part(held, _few(len(held), limit)),
+            "test data of their own",
+        )
     groups = whole.source.groups
     if groups is None:
         what, groups = "images", np.arange(len(whole))
@@ -212,7 +233,11 @@ def _split(
     inside, outside = np.flatnonzero(~away), np.flatnonzero(away)
     if limit is not None and what == "images":
         inside, outside = inside[:limit], outside[:limit]
-    return part(whole, inside), part(whole, outside), f"a quarter of the {what} held out, others for each seed"
+    return (
+        part(whole, inside),
+        part(whole, outside),
+        f"a quarter of the {what} held out, others for each seed",
+    )
 
 
 def _few(count: int, limit: int | None) -> np.ndarray:

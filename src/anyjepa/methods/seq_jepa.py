@@ -7,9 +7,9 @@ arXiv 2505.03176.
     z_AGG = aggregator([AGG], z_1|A(a_1), ..., z_{M-1}|A(a_{M-1}), z_M|0)[0]
     loss = 1 - mean cos( predictor(z_AGG | A(a_M)),  target_encoder(x_{M+1}) )
 
-where the target encoder is a moving average of the encoder. The encoder's z keeps what actions change (equivariant), the aggregate
-z_AGG what they leave (invariant). There are no positions: any number of views works. docs/methods/seq-jepa.md lists where paper
-and official code differ.
+where the target encoder is a moving average of the encoder. The encoder's z keeps what actions change (equivariant), the
+aggregate z_AGG what they leave (invariant). There are no positions: any number of views works. docs/methods/seq-jepa.md lists
+where paper and official code differ.
 """
 
 from __future__ import annotations
@@ -129,7 +129,9 @@ class SeqJEPAConfig:
             ConfigError: views of another shape were asked for, or sizes do not divide.
         """
         if len(shape) != 3:
-            raise ConfigError(f"seq-JEPA needs views (channels, height, width), got samples of shape {tuple(shape)}")
+            raise ConfigError(
+                f"seq-JEPA needs views (channels, height, width), got samples of shape {tuple(shape)}"
+            )
         side = tuple(self.image_size or shape[1:])
         if (self.channels or shape[0], *side) != tuple(shape):
             raise ConfigError(
@@ -267,7 +269,9 @@ class SeqJEPA(Method):
         aggregate = self.aggregate(seen, actions)[:, 0]
         return self.predictor(torch.cat((aggregate, *told), dim=1))
 
-    def aggregate(self, seen: Float[Tensor, "B M D"], actions: Float[Tensor, "B _ A"]) -> Float[Tensor, "B N E"]:
+    def aggregate(
+        self, seen: Float[Tensor, "B M D"], actions: Float[Tensor, "B _ A"]
+    ) -> Float[Tensor, "B N E"]:
         """Tokens of the aggregator, z_AGG first, from representations of M views and the at least M - 1 actions between them."""
         if self._silent == "views":
             seen = torch.zeros_like(seen)
@@ -289,7 +293,7 @@ class SeqJEPA(Method):
         self.target.update(self.encoder, self.momentum(step))
 
     def momentum(self, step: int) -> float:
-        """Momentum of the update after step ``step`` = 0, 1, ...: ``end - (end - start) (cos(pi t) + 1) / 2``, t = step / steps."""
+        """Momentum of the update after step ``step`` = 0, 1, ...: ``end - (end - start) (cos(pi t) + 1) / 2``, t = step/steps."""
         start, end = self.config.ema
         share = min(1.0, step / self.optim.horizon)
         if self.config.compat == "official":
@@ -323,7 +327,9 @@ class SeqJEPA(Method):
             return Representation(tokens, tokens.mean(dim=1), encoder, layer, Layout(tuple(found.shape[2:])))
         views, actions = self._sequence(x, extra=0)
         if not torch.isfinite(actions).all():
-            raise DataError("actions must be finite numbers, some are NaN or infinite: leave those sequences out")
+            raise DataError(
+                "actions must be finite numbers, some are NaN or infinite: leave those sequences out"
+            )
         seen = self._vectors(module, views.flatten(0, 1)).unflatten(0, tuple(views.shape[:2]))
         found = self.aggregate(seen, actions)
         return Representation(found[:, 1:], found[:, 0], encoder, layer, Layout((views.shape[1],)))
@@ -347,7 +353,9 @@ class SeqJEPA(Method):
             ConfigError: the predictor is not told the actions, so that it cannot tell where they lead.
         """
         if not self.config.conditions_predictor:
-            raise ConfigError(f"planning needs a predictor that is told the actions, not actions={self.config.actions}")
+            raise ConfigError(
+                f"planning needs a predictor that is told the actions, not actions={self.config.actions}"
+            )
         return SequenceWorld(self)
 
     @contextmanager

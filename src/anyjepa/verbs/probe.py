@@ -109,7 +109,12 @@ def _sets(run: list[str], data: str, test: str | None, read: dict[str, Any], opt
 
 
 def _sequences(
-    run: list[str], data: str, test: str | None, read: dict[str, Any], lengths: list[int], options: dict[str, Any]
+    run: list[str],
+    data: str,
+    test: str | None,
+    read: dict[str, Any],
+    lengths: list[int],
+    options: dict[str, Any],
 ) -> int:
     """Sequences of views."""
     from anyjepa.errors import ConfigError
