@@ -130,9 +130,9 @@ class Material:
     others: Part | None
 
 
-def coil(data: Path, objects: int, side: int) -> Material:
+def coil(data: Path, objects: int, side: int, observed: tuple[int, int]) -> Material:
     """COIL-20 with objects and angles held out."""
-    config = ViewsConfig(size=side, observed=(1, 2))
+    config = ViewsConfig(size=side, observed=observed)
     source = VIEWS.open(data / "views-coil20" / "COIL20.mat", config, labels=True)
     source, config = VIEWS.settle(source, config)
     assert isinstance(source, PoseSource)
@@ -146,9 +146,11 @@ def coil(data: Path, objects: int, side: int) -> Material:
     )
 
 
-def cifar(data: Path, images: int, labelled: int, tests: int, side: int) -> Material:
+def cifar(
+    data: Path, images: int, labelled: int, tests: int, side: int, observed: tuple[int, int]
+) -> Material:
     """CIFAR-10 under crop, colour and blur."""
-    config = ViewsConfig(size=side, canvas=(32, 32), observed=(1, 2), limit=images)
+    config = ViewsConfig(size=side, canvas=(32, 32), observed=observed, limit=images)
     folder = data / "image-cifar10"
     source, config = VIEWS.settle(VIEWS.open(folder / "train.parquet", config, labels=True), config)
     held = ViewsDataset(
@@ -181,12 +183,15 @@ def main() -> None:
     parser.add_argument("--set", choices=("coil", "cifar"), required=True)
     parser.add_argument("--arms", nargs="+", default=["seq", "invariant", "chance", "blind", "untrained"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, default=250)
-    parser.add_argument("--batch", type=int, default=40)
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--batch", type=int, default=64)
     parser.add_argument(
         "--regularizer", type=float, default=0.3, help="weight of VICReg's terms on the views, in all arms"
     )
     parser.add_argument("--lr", type=float, default=3e-3)
+    parser.add_argument(
+        "--observed", type=int, nargs=2, default=[1, 1], help="least and most views that are seen"
+    )
     parser.add_argument("--side", type=int, default=16, help="pixels of a view")
     parser.add_argument("--objects", type=int, default=6, help="of COIL-20, that are trained on")
     parser.add_argument("--images", type=int, default=8000)
@@ -195,9 +200,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="a file of JSON lines that is added to")
     asked = parser.parse_args()
     if asked.set == "coil":
-        material = coil(asked.data, asked.objects, asked.side)
+        material = coil(asked.data, asked.objects, asked.side, tuple(asked.observed))
     else:
-        material = cifar(asked.data, asked.images, asked.labelled, asked.tests, asked.side)
+        material = cifar(
+            asked.data, asked.images, asked.labelled, asked.tests, asked.side, tuple(asked.observed)
+        )
     observed = material.pretrain.config.observed
     # Angles are told by products of features, changes of crop and colour by differences.
     heads = ("mlp",) if asked.set == "coil" else ("linear",)

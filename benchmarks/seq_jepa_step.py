@@ -3,8 +3,8 @@
     git clone https://github.com/hafezgh/seq-jepa
     python benchmarks/seq_jepa_step.py --official seq-jepa/seq-jepa --setting rotation-64 --threads 1 --clock cpu
 
-The official code (MIT) is run, nothing of it is here. The two programs take turns, one step each, in one process, and the ratio is
-the median over pairs of steps. With dropout off in both the losses of the first step must agree to 1e-4. The official models are
+The official code (MIT) is run; nothing of it is here. The programs take turns, one step each, in one process; the ratio is the
+median over pairs of steps. With dropout off in both the losses of the first step must agree to 1e-4. The official models are
 built on torchvision; where that is not installed, its one network that is needed is stood in for by plain PyTorch modules of the
 same shapes, in the default memory layout, as torchvision has it.
 """

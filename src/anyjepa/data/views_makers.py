@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from anyjepa.data.base import Source
 from anyjepa.data.pose_source import PoseSource
 from anyjepa.data.saccades import fixations, glimpses, spectral_saliency
 from anyjepa.data.views_config import ViewsConfig
@@ -76,14 +77,13 @@ class Augmented(Maker):
         dataset: the images.
     """
 
-    parts: dict[str, tuple[int, ...]] = {"crop": (0, 1, 2, 3), "colour": (4, 5, 6, 7), "blur": (8,)}
-
     def __init__(self, dataset: Canvas, config: ViewsConfig) -> None:
         self.dataset, self.config = dataset, config
         self.observed, self.predicted = (
             _fitted(view, dataset.size, config) for view in (config.view, config.next_view)
         )
         self.official = config.compat == "official"
+        self.parts = {"crop": (0, 1, 2, 3), "colour": (4, 5, 6, 7), "blur": (8,)}
 
     @property
     def told(self) -> tuple[int, ...]:
@@ -195,11 +195,10 @@ class Posed(Maker):
 class Saccades(Maker):
     """Glimpses of one image. A view is 2 numbers: row and column of its fixation as shares of the image."""
 
-    parts: dict[str, tuple[int, ...]] = {"position": (0, 1)}
-
     def __init__(self, dataset: Canvas, config: ViewsConfig) -> None:
         self.dataset, self.config = dataset, config
         self.maps = None if config.saliency is None else _maps(config.saliency, len(dataset.source))
+        self.parts = {"position": (0, 1)}
         self._seen: tuple[Draw, Tensor] | None = None
 
     def parameters(self, draw: Draw) -> Float[Tensor, "B V P"]:
@@ -259,7 +258,7 @@ class Canvas(ABC):
 
     canvas: tuple[int, int]
     size: tuple[int, int]
-    source: object
+    source: Source
 
     @abstractmethod
     def whole(self, rows: np.ndarray) -> tuple[Float[Tensor, "B C H W"], np.ndarray]:

@@ -34,11 +34,11 @@ class Views(Images):
 
     name = "views"
     noun = "images"
-    config: Any = ViewsConfig
+    config = ViewsConfig
     opens = f"what holds images ({Images.opens}); with poses: .mat, .npz, .csv, .parquet, or folders as 3DIEBench's"
     # .mat files are recordings as often as images.
     endings: ClassVar[frozenset[str]] = frozenset()
-    inherited = ("mean", "std", "parameter_mean", "parameter_std")
+    inherited: ClassVar[tuple[str, ...]] = ("mean", "std", "parameter_mean", "parameter_std")
 
     def open(  # type: ignore[override]
         self, path: str | Path, config: ViewsConfig, *, labels: bool = False, progress: Progress | None = None

@@ -133,19 +133,19 @@ class SeqJEPAConfig:
                 f"seq-JEPA needs views (channels, height, width), got samples of shape {tuple(shape)}"
             )
         side = tuple(self.image_size or shape[1:])
+        small: Any = "small" if self.size == "base" else "half"
         if (self.channels or shape[0], *side) != tuple(shape):
             raise ConfigError(
                 f"the data have views of shape {tuple(shape)}, model.channels is {self.channels} and model.image_size is "
                 f"{self.image_size}: leave the two out to take them from the data"
             )
         chosen = {k: v for k, v in SIZES[self.size].items() if getattr(self, k) is None}
-        small = "small" if self.size == "base" else "half"
         optim = replace(self.optim, final_lr=self.optim.lr) if self.compat == "official" else self.optim
         filled: Any = replace(
             self,
             **chosen,
             channels=shape[0],
-            image_size=side,
+            image_size=(side[0], side[1]),
             action_dim=4 if self.action_dim is None else self.action_dim,
             stem=self.stem or ("standard" if min(side) >= 64 else small),
             optim=optim,
