@@ -169,7 +169,7 @@ class Posed(Maker):
         if counts.min() < draw.views:
             which = self.source.object_names[int(self.source.objects[draw.index[counts.argmin()]])]
             raise DataError(
-                f"{which} has {counts.min()} view{'s' * (counts.min() > 1)}, a sequence needs {draw.views}: leave it out, "
+                f"{which} has {counts.min()} view{'s' * int(counts.min() > 1)}, a sequence needs {draw.views}: leave it out, "
                 "or observe fewer with views.observed"
             )
         return np.take_along_axis(members, order.argsort(axis=1)[:, : draw.views], axis=1)
