@@ -8,6 +8,7 @@ on top. A block after a comment ``<!-- not run: reason -->`` is only parsed.
 
 import ast
 import contextlib
+import dataclasses
 import io
 import re
 import shlex
@@ -128,7 +129,14 @@ def run(words: list[str]) -> None:
         words, target = words[: words.index(">")], words[words.index(">") + 1]
     arguments = words[1:]
     if words[1] == "pretrain" and "--print_config" not in words:
-        arguments = [*arguments, *TINY, *TINY_METHOD[split_method(words[2:])[0]]]
+        method = split_method(words[2:])[0]
+        known = {field.name for field in dataclasses.fields(registry.entry(method).config)}
+        pairs = zip(TINY[::2], TINY[1::2], strict=True)
+        # Not every encoder has one width.
+        kept = [
+            pair for pair in pairs if not pair[0].startswith("--model.") or pair[0].split(".")[1] in known
+        ]
+        arguments = [*arguments, *(word for pair in kept for word in pair), *TINY_METHOD[method]]
     shown = io.StringIO()
     with contextlib.redirect_stdout(shown if target else sys.stdout):
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -24,11 +24,11 @@ class Images(Modality):
 
     name = "images"
     noun = "images"
-    config = ImageConfig
+    config: ClassVar[type] = ImageConfig
     opens = f"a folder ({', '.join(sorted(EXTENSIONS))}), .parquet, .csv, .tar, .zip, .npy, .npz, hf:NAME or 'digits'"
     endings = EXTENSIONS
     axes = "channels, height, width"
-    inherited = ("mean", "std")
+    inherited: ClassVar[tuple[str, ...]] = ("mean", "std")
 
     def open(
         self, path: str | Path, config: ImageConfig, *, labels: bool = False, progress: Progress | None = None

@@ -94,6 +94,7 @@ class PoseSource(Source):
             "object",
         )
         # What is held out is decided by the whole.
+        assert self.groups is not None
         found.groups, found.group_names = self.groups[rows], self.group_names
         return found
 

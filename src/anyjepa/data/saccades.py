@@ -12,8 +12,8 @@ CENTRE = 0.35
 
 
 def spectral_saliency(images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B H W"]:
-    """A saliency map of each image that sums to 1: what its amplitude spectrum has beyond a smooth one (Hou and Zhang 2007), times
-    a Gaussian around the centre, where photographers put things. It stands in for a trained model of gaze such as DeepGaze."""
+    """A saliency map of each image that sums to 1: what its spectrum has beyond a smooth one (Hou and Zhang 2007), times a
+    Gaussian around the centre, where photographers put things. It stands in for a trained model of gaze such as DeepGaze."""
     grey = images.mean(dim=1)
     spectrum = torch.fft.rfft2(grey)
     log = spectrum.abs().clamp_min(1e-8).log()
@@ -79,7 +79,7 @@ def glimpses(
         size: height and width of a glimpse.
         spacing: pixels of the image between two of a glimpse.
     """
-    count, views = centres.shape[:2]
+    views = centres.shape[1]
     # In the middle between four pixels where a side is even, as bilinear cuts are.
     lines = [
         centres[..., axis, None] + spacing * (torch.arange(side) - (side - 1) / 2)

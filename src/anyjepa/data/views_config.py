@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal
 
 from anyjepa.data.images import ImageConfig
 from anyjepa.errors import ConfigError, nearest
@@ -27,7 +27,7 @@ class ViewsConfig(ImageConfig):
     """Where views come from: random augmentation of an image, known poses of an object, or saccades over an image. auto: poses
     where the data have them, else augmentation."""
     observed: tuple[int, int] = (3, 3)
-    """Least and most views M that are seen before one is predicted; drawn for each step (3DIEBench 3, CIFAR 1 to 3, saccades 4)."""
+    """Least and most views M that are seen before one is predicted; drawn for each step (3DIEBench 3, CIFAR 1 to 3, gaze 4)."""
     parameters: tuple[str, ...] = PARAMETERS
     """What of an augmentation is in its action: of crop, colour, blur (all in Table 2). The views always vary in all."""
     scaling: Literal["zscore", "view", "none"] = "zscore"
@@ -44,7 +44,7 @@ class ViewsConfig(ImageConfig):
     canvas: tuple[int, int] | None = None
     """Height and width that images are brought to before views are cut out; None: the size of a view, for saccades 3 times it."""
     saliency: str | None = None
-    """A .npy file of saliency maps (N, h, w), one per image; None: computed from the spectral residual and a bias to the centre."""
+    """A .npy file of saliency maps (N, h, w), one per image; None: from the spectral residual and a bias to the centre."""
     salient: bool = True
     """Fixations follow the saliency map; false: they are uniform over the image."""
     inhibition: float = 0.5
@@ -52,29 +52,24 @@ class ViewsConfig(ImageConfig):
     object_column: str = "object"
     """Column of the object in tables of poses."""
     pose_columns: tuple[str, ...] = ()
-    """Columns of a pose in tables: one angle, a quaternion (x, y, z, w), or Euler angles (x, y, z); none: angle, or qx, qy, qz, qw,
-    or rx, ry, rz, whichever is there."""
+    """Columns of a pose in tables: one angle, a quaternion (x, y, z, w), or Euler angles (x, y, z); none: angle, or qx, qy, qz,
+    qw, or rx, ry, rz, whichever is there."""
     value_columns: tuple[str, ...] = ()
     """Further columns whose differences are part of the action: hue of the light, for instance. In the layout of 3DIEBench: of
     floor_hue, light_theta, light_phi, light_hue."""
     radians: bool = False
     """Angles in tables are in radians, not in degrees."""
     hold_out: Literal["auto", "object", "angle"] = "auto"
-    """What a held-out share of the data consists of: whole objects, or all views within sectors of 45 degrees. auto: objects, unless
-    each is a class of its own, which could then not be learned."""
+    """What a held-out share of the data consists of: whole objects, or all views within sectors of 45 degrees. auto: objects,
+    unless each is a class of its own, which could then not be learned."""
     chance_actions: bool = False
     """Replace every action by that of another draw, as a control: views and actions then say nothing of each other."""
     compat: Literal["paper", "official"] = "paper"
-    """``official``: fixation (row, column) is looked at as (column, row), shifted by half a pixel and spaced 32/31; inhibition is a
+    """``official``: fixation (row, column) is looked at as (column, row), half a pixel off and spaced 32/31; inhibition is a
     square, not a circle; scaling=zscore becomes view; parameters of a crop are in pixels."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, choices in (("kind", get_args(Kind)),):
-            if getattr(self, name) not in choices:
-                raise ConfigError(
-                    f"unknown views.{name} '{getattr(self, name)}': {nearest(getattr(self, name), choices)}"
-                )
         if not 1 <= self.observed[0] <= self.observed[1]:
             raise ConfigError(f"observed must be (least, most) with 1 <= least <= most, got {self.observed}")
         for name in self.parameters:

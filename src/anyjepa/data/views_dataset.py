@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -70,7 +69,7 @@ class ViewsDataset(ImageDataset, Canvas):
                 self._maker = Posed(self, self.config, self.source)
             else:
                 raise DataError(
-                    "views.kind=poses needs images whose objects and poses are known: a .mat as COIL-20's, an .npz or a table with "
+                    "views.kind=poses needs images whose objects and poses are known: a .mat as COIL-20's, an .npz or table with "
                     f"'{self.config.object_column}' and an angle, a quaternion or Euler angles, or folders as 3DIEBench's"
                 )
         return self._maker

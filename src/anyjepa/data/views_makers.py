@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from anyjepa.data.base import Source
 from anyjepa.data.pose_source import PoseSource
 from anyjepa.data.saccades import fixations, glimpses, spectral_saliency
 from anyjepa.data.views_config import ViewsConfig
@@ -76,14 +77,13 @@ class Augmented(Maker):
         dataset: the images.
     """
 
-    parts = {"crop": (0, 1, 2, 3), "colour": (4, 5, 6, 7), "blur": (8,)}
-
     def __init__(self, dataset: Canvas, config: ViewsConfig) -> None:
         self.dataset, self.config = dataset, config
         self.observed, self.predicted = (
             _fitted(view, dataset.size, config) for view in (config.view, config.next_view)
         )
         self.official = config.compat == "official"
+        self.parts = {"crop": (0, 1, 2, 3), "colour": (4, 5, 6, 7), "blur": (8,)}
 
     @property
     def told(self) -> tuple[int, ...]:
@@ -93,7 +93,7 @@ class Augmented(Maker):
 
     def parameters(self, draw: Draw) -> Float[Tensor, "B V P"]:
         found = torch.cat([self._vector(part) for _, part in self._drawn(draw)]).transpose(0, 1)
-        if self.official and self.config.scaling != "none" or self.config.scaling == "view":
+        if (self.official and self.config.scaling != "none") or self.config.scaling == "view":
             return torch.nn.functional.normalize(found, dim=1)
         if self.config.scaling == "none":
             return found
@@ -169,7 +169,7 @@ class Posed(Maker):
         if counts.min() < draw.views:
             which = self.source.object_names[int(self.source.objects[draw.index[counts.argmin()]])]
             raise DataError(
-                f"{which} has {counts.min()} view{'s' * (counts.min() > 1)}, a sequence needs {draw.views}: leave the object out, "
+                f"{which} has {counts.min()} view{'s' * int(counts.min() > 1)}, a sequence needs {draw.views}: leave it out, "
                 "or observe fewer with views.observed"
             )
         return np.take_along_axis(members, order.argsort(axis=1)[:, : draw.views], axis=1)
@@ -195,11 +195,10 @@ class Posed(Maker):
 class Saccades(Maker):
     """Glimpses of one image. A view is 2 numbers: row and column of its fixation as shares of the image."""
 
-    parts = {"position": (0, 1)}
-
     def __init__(self, dataset: Canvas, config: ViewsConfig) -> None:
         self.dataset, self.config = dataset, config
         self.maps = None if config.saliency is None else _maps(config.saliency, len(dataset.source))
+        self.parts = {"position": (0, 1)}
         self._seen: tuple[Draw, Tensor] | None = None
 
     def parameters(self, draw: Draw) -> Float[Tensor, "B V P"]:
@@ -259,7 +258,7 @@ class Canvas(ABC):
 
     canvas: tuple[int, int]
     size: tuple[int, int]
-    source: object
+    source: Source
 
     @abstractmethod
     def whole(self, rows: np.ndarray) -> tuple[Float[Tensor, "B C H W"], np.ndarray]:

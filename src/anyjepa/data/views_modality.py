@@ -34,11 +34,11 @@ class Views(Images):
 
     name = "views"
     noun = "images"
-    config: Any = ViewsConfig
+    config = ViewsConfig
     opens = f"what holds images ({Images.opens}); with poses: .mat, .npz, .csv, .parquet, or folders as 3DIEBench's"
     # .mat files are recordings as often as images.
     endings: ClassVar[frozenset[str]] = frozenset()
-    inherited = ("mean", "std", "parameter_mean", "parameter_std")
+    inherited: ClassVar[tuple[str, ...]] = ("mean", "std", "parameter_mean", "parameter_std")
 
     def open(  # type: ignore[override]
         self, path: str | Path, config: ViewsConfig, *, labels: bool = False, progress: Progress | None = None
@@ -109,7 +109,7 @@ def _told(source: Source, config: ViewsConfig) -> str:
         name, fewest = source.fewest
         if fewest < most + 1:
             raise DataError(
-                f"{name} has {fewest} view{'s' * (fewest > 1)}, a sequence needs {most + 1}: leave the object out, or observe fewer "
+                f"{name} has {fewest} view{'s' * (fewest > 1)}, a sequence needs {most + 1}: leave it out, or observe fewer "
                 f"with views.observed=[{max(1, fewest - 1)}, {max(1, fewest - 1)}]"
             )
         action = "rotations in a plane" if source.form == "angle" else "rotations in space"

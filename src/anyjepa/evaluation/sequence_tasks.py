@@ -15,7 +15,7 @@ from anyjepa.bundle import Bundle
 from anyjepa.contract import Method
 from anyjepa.data.pose_source import PoseSource
 from anyjepa.errors import ConfigError, DataError
-from anyjepa.evaluation.linear import fit_linear
+from anyjepa.evaluation.linear import STRENGTHS, fit_linear
 from anyjepa.evaluation.regression import HIDDEN, fit_regression, global_r2, uniform_r2
 from anyjepa.evaluation.sequence_features import Part, Read, batches, read
 
@@ -33,6 +33,7 @@ class Setting:
         repeats: sequences of each training sample that the regressions are fitted on.
         heads: ``"linear"``, ``"mlp"``.
         hidden: hidden layers of the MLP.
+        strengths: L2 strengths tried by the probes of classes.
         encoder: ``"target"`` or ``"context"``.
         device: where to compute.
     """
@@ -42,6 +43,7 @@ class Setting:
     repeats: int = 4
     heads: tuple[str, ...] = ("linear", "mlp")
     hidden: tuple[int, ...] = HIDDEN
+    strengths: tuple[float, ...] = STRENGTHS
     encoder: str = "target"
     device: str = "cpu"
 
@@ -72,17 +74,23 @@ def sequence_scores(method: Method, train: Part, test: Part, setting: Setting) -
     found = []
     for length in setting.lengths:
         inside, outside = (_read(method, side, length, setting) for side in (train, test))
-        fit = fit_linear(inside.aggregate, train.labels, seed=setting.seed)
+        fit = fit_linear(inside.aggregate, train.labels, seed=setting.seed, strengths=setting.strengths)
         found.append(Found("accuracy of z_AGG", length, fit.accuracy(outside.aggregate, test.labels)))
     inside, outside = (_read(method, side, 1, setting) for side in (train, test))
-    fit = fit_linear(inside.single[:, 0], train.labels, seed=setting.seed)
+    fit = fit_linear(inside.single[:, 0], train.labels, seed=setting.seed, strengths=setting.strengths)
     return [*found, Found("accuracy of z", 1, fit.accuracy(outside.single[:, 0], test.labels))]
 
 
-def equivariance_scores(method: Method, train: Part, test: Part, setting: Setting) -> list[Found]:
-    """R2 of the relative transformation told from the representations of two views, and of the absolute one from a single view."""
+def equivariance_scores(
+    method: Method, train: Part, test: Part, setting: Setting, *others: Part
+) -> list[Found]:
+    """R2 of the relative transformation told from the representations of two views, and of the absolute one from a single view.
+
+    The same heads are scored on ``others``, whose quantities are called ``"others: ..."``.
+    """
     inside = _repeated(method, train, 2, setting)
-    outside = _read(method, test, 2, setting)
+    sides = [("", _read(method, test, 2, setting))]
+    sides += [("others: ", _read(method, other, 2, setting)) for other in others]
     maker = train.dataset.maker
     questions: dict[str, Callable[[Read], tuple[np.ndarray, np.ndarray]]] = {
         "relative": lambda r: (
@@ -93,16 +101,17 @@ def equivariance_scores(method: Method, train: Part, test: Part, setting: Settin
     }
     found = []
     for question, ask in questions.items():
-        (x, y), (x_test, y_test) = ask(inside), ask(outside)
+        x, y = ask(inside)
         for name, numbers in maker.parts.items():
             columns = list(numbers)
             for head in setting.heads:
-                told = fit_regression(head, x, y[:, columns], seed=setting.seed, hidden=setting.hidden)(
-                    x_test
-                )
-                for flavour, score in (("uniform", uniform_r2), ("global", global_r2)):
-                    quantity = f"{question} {name} R2, {head}, {flavour}"
-                    found.append(Found(quantity, 0, score(y_test[:, columns], told)))
+                tell = fit_regression(head, x, y[:, columns], seed=setting.seed, hidden=setting.hidden)
+                for whose, side in sides:
+                    x_test, y_test = ask(side)
+                    told = tell(x_test)
+                    for flavour, score in (("uniform", uniform_r2), ("global", global_r2)):
+                        quantity = f"{whose}{question} {name} R2, {head}, {flavour}"
+                        found.append(Found(quantity, 0, score(y_test[:, columns], told)))
     return found
 
 
@@ -148,7 +157,11 @@ def retrieval_scores(method: Method, train: Part, test: Part, setting: Setting) 
             imagined = world.latent(world.advance(world.start(seen), actions[:, length - 1]))
             every = world.goal(pictures.flatten(0, 1)).unflatten(0, (len(pictures), -1))
             likeness = torch.nn.functional.cosine_similarity(imagined[:, None], every, dim=2)
-            ranks.append(1 + (likeness > likeness[:, length, None]).sum(dim=1).cpu())
+            ahead, equal = (
+                of(likeness, likeness[:, length, None]).sum(dim=1).cpu() for of in (torch.gt, torch.eq)
+            )
+            # Among equals the middle, so that a method that tells nothing gains nothing.
+            ranks.append(1 + ahead + (equal - 1) / 2)
             errors.append(_rotation_error(one.parameters, length, likeness.argmax(dim=1).cpu(), test))
         found += _ranked(torch.cat(ranks).double(), length, views)
         if (error := torch.cat(errors)).numel():

@@ -89,7 +89,8 @@ class SequenceResult:
         header, rows = self.table()
         widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
         lines = [
-            f"{self.task}: fitted on {self.sizes[0]} samples of {self.train}, scored on {self.sizes[1]} of {self.test}; {self.split}",
+            f"{self.task}: fitted on {self.sizes[0]} samples of {self.train}, scored on {self.sizes[1]} of {self.test}; "
+            f"{self.split}",
             self.protocol,
             "",
         ]
@@ -103,13 +104,13 @@ class SequenceResult:
 
 
 PROTOCOL = {
-    "sequence": "logistic regression on z_AGG of as many views as the column says, and on the encoder's z of one view; its strength "
+    "sequence": "logistic regression on z_AGG of as many views as the column says, and on the encoder's z of one view; strength "
     "chosen on held-out training labels",
-    "equivariance": "from the encoder's z of two views the transformation between them, from one its own; linear: ridge regression; "
+    "equivariance": "from the encoder's z of two views the transformation between them, from one its own; linear: ridge; "
     "mlp: ReLU layers, ended early; uniform: the mean of the R2 of each number, global: one R2 with one mean",
     "retrieval": "all views of the object, or 50 more of the image, by likeness to the predicted view",
-    "path": "from z_AGG and the last action the transformation from the first view to the one after the last; without: embeddings "
-    "put to zero when it is scored",
+    "path": "from z_AGG and the last action the transformation from the first view to the one after the last; without: they are "
+    "zero when it is scored",
 }
 
 
@@ -137,8 +138,8 @@ def probe_sequences(
         runs: directories of runs or of checkpoints.
         train: data as the runs are for; with labels for the task ``sequence``.
         test: data for the score; None: a quarter of the objects (or of the angles, or of the images) of ``train`` is held out.
-        task: ``"sequence"`` (classes from z_AGG), ``"equivariance"`` (transformations from pairs of views), ``"retrieval"`` (of the
-            predicted view) or ``"path"`` (integration of the actions).
+        task: ``"sequence"`` (classes from z_AGG), ``"equivariance"`` (transformations from pairs of views), ``"retrieval"`` (of
+            the predicted view) or ``"path"`` (integration of the actions).
         lengths: numbers of observed views.
         heads: of ``"linear"`` and ``"mlp"``, for transformations.
         seeds: of the split, the sequences, the heads and the untrained twin.

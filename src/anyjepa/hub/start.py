@@ -25,6 +25,8 @@ _ENCODER = (
     "cardinalities",
     "type_embedding",
     "index_embedding",
+    "widths",
+    "blocks",
 )
 _WHOLE = (
     "size",
@@ -35,6 +37,9 @@ _WHOLE = (
     "hidden",
     "projection",
     "projector_norm",
+    "actions",
+    "action_dim",
+    "action_width",
 )
 """Fields of a config that weights determine: those of the encoder, and those of all the rest."""
 _LENGTHS = ("image_size", "length", "samples", "frames")

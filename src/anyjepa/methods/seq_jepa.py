@@ -7,9 +7,9 @@ arXiv 2505.03176.
     z_AGG = aggregator([AGG], z_1|A(a_1), ..., z_{M-1}|A(a_{M-1}), z_M|0)[0]
     loss = 1 - mean cos( predictor(z_AGG | A(a_M)),  target_encoder(x_{M+1}) )
 
-where the target encoder is a moving average of the encoder. The encoder's z keeps what actions change (equivariant), the aggregate
-z_AGG what they leave (invariant). There are no positions: any number of views works. docs/methods/seq-jepa.md lists where paper
-and official code differ.
+where the target encoder is a moving average of the encoder. The encoder's z keeps what actions change (equivariant), the
+aggregate z_AGG what they leave (invariant). There are no positions: any number of views works. docs/methods/seq-jepa.md lists
+where paper and official code differ.
 """
 
 from __future__ import annotations
@@ -133,19 +133,19 @@ class SeqJEPAConfig:
                 f"seq-JEPA needs views (channels, height, width), got samples of shape {tuple(shape)}"
             )
         side = tuple(self.image_size or shape[1:])
+        small: Any = "small" if self.size == "base" else "half"
         if (self.channels or shape[0], *side) != tuple(shape):
             raise ConfigError(
                 f"the data have views of shape {tuple(shape)}, model.channels is {self.channels} and model.image_size is "
                 f"{self.image_size}: leave the two out to take them from the data"
             )
         chosen = {k: v for k, v in SIZES[self.size].items() if getattr(self, k) is None}
-        small = "small" if self.size == "base" else "half"
         optim = replace(self.optim, final_lr=self.optim.lr) if self.compat == "official" else self.optim
         filled: Any = replace(
             self,
             **chosen,
             channels=shape[0],
-            image_size=side,
+            image_size=(side[0], side[1]),
             action_dim=4 if self.action_dim is None else self.action_dim,
             stem=self.stem or ("standard" if min(side) >= 64 else small),
             optim=optim,
@@ -293,7 +293,7 @@ class SeqJEPA(Method):
         self.target.update(self.encoder, self.momentum(step))
 
     def momentum(self, step: int) -> float:
-        """Momentum of the update after step ``step`` = 0, 1, ...: ``end - (end - start) (cos(pi t) + 1) / 2``, t = step / steps."""
+        """Momentum of the update after step ``step`` = 0, 1, ...: ``end - (end - start) (cos(pi t) + 1) / 2``, t = step/steps."""
         start, end = self.config.ema
         share = min(1.0, step / self.optim.horizon)
         if self.config.compat == "official":

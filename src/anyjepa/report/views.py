@@ -91,7 +91,7 @@ def equivariance_figures(method: Method, samples: Samples, seed: int) -> FigureS
     axes.legend(fontsize=8, frameon=False, loc="upper right")
     caption = f"{int((~tests).sum())} samples to fit, {int(tests.sum())} to score; other views of the same samples or objects"
     return FigureSection(
-        "How much of the transformation between two views a linear map tells from their two representations, and how much of what "
+        "How much of the transformation between two views a linear map tells from their representations, and how much of what "
         "a view is from its own. 1 is all, 0 is nothing. For held-out objects or angles: anyjepa probe --task equivariance.",
         ((drawn(figure, ", ".join(f"{name} {scores['relative'][name]:.2f}" for name in names)), caption),),
     )
