@@ -43,7 +43,7 @@ def test_parameters_are_as_many_as_published():
     with torch.device("meta"):
         rotation = SeqJEPA(SeqJEPAConfig(image_size=(128, 128), action_dim=4))
         glimpses = SeqJEPA(SeqJEPAConfig(image_size=(32, 32), action_dim=2))
-    assert count(rotation.encoder) == 11_176_512 and count(glimpses.encoder) == 11_168_832
+    assert count(rotation.context_encoder) == 11_176_512 and count(glimpses.context_encoder) == 11_168_832
     assert count(rotation.action_projector) == 512 and count(glimpses.action_projector) == 256
     assert count(rotation.aggregator.layers[0]) == 4_923_520
     assert count(rotation.aggregator) - rotation.aggregator.token.numel() == 14_771_840
@@ -154,7 +154,7 @@ def test_the_target_moves_by_its_parameters_alone():
     method = tiny()
     buffers = {name: b.clone() for name, b in method.target_encoder.named_buffers()}
     with torch.no_grad():
-        for p in method.encoder.parameters():
+        for p in method.context_encoder.parameters():
             p.add_(1.0)
     before = method.target_encoder.conv1.weight.clone()
     method.after_step(0)

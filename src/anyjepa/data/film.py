@@ -114,7 +114,8 @@ class FileFilm(Film):
                         break
                     if shown + margin < start:
                         # The frame on show at the start may be any before it: only the latest is kept.
-                        found.clear(), times.clear()
+                        found.clear()
+                        times.clear()
                     found.append(_pixels(frame, side))
                     times.append(shown)
             except av.FFmpegError as error:

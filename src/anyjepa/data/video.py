@@ -102,7 +102,8 @@ class VideoDataset(Dataset):
             return None
 
     def _clips(self, i: int, start: float | None) -> UInt8[Tensor, "S T C h w"]:
-        frames, film = self._kept.get(i), None
+        frames = self._kept.get(i)
+        film: Any = None
         if frames is None:
             film = self.source.read(i)
             if film.rate * film.seconds * self._bytes <= self.config.cache * 2**20 / 4:

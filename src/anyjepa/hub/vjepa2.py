@@ -144,10 +144,8 @@ def to_vjepa2(method: Method, encoder: Literal["target", "context"] = "target") 
     predictor = {**whole.predictor.state_dict()}
     # Their predictor asks with number 1, and never with number 0.
     predictor["mask_token"] = predictor["mask_token"][:1, None].expand(2, -1, -1, -1)
-    state = {
-        f"encoder.{k}": v
-        for k, v in to_theirs(ENCODER, method.encoder_module(encoder).state_dict(), patch).items()
-    }  # type: ignore[union-attr]
+    tensors = whole.encoder_module(encoder).state_dict()
+    state = {f"encoder.{name}": value for name, value in to_theirs(ENCODER, tensors, patch).items()}
     state |= {f"predictor.{k}": v for k, v in to_theirs(PREDICTOR, predictor).items()}
     model.load_state_dict(state)
     return model.eval()

@@ -25,13 +25,13 @@ from anyjepa.bundle import Bundle, Inputs
 from anyjepa.contract import Batch, Output, Representation
 from anyjepa.errors import ConfigError, nearest
 from anyjepa.methods.chunking import ChunkingConfig, ChunkingPolicy, action_loss, inside, mean_inside
+from anyjepa.methods.predictive import Predictive
 from anyjepa.nn.chunks import Queries
 from anyjepa.nn.observation import ObservationEncoder
-from anyjepa.objectives.prediction import check_regularizer, prediction_loss, rescued
+from anyjepa.objectives.prediction import check_regularizer, prediction_loss
 from anyjepa.objectives.regularizers import RegularizerConfig
-from anyjepa.objectives.targets import TARGET_RULES, TargetRule
+from anyjepa.objectives.targets import TARGET_RULES
 from anyjepa.registry import register
-from anyjepa.schedules import ema_momentum
 
 PREDICTOR: dict[str, dict[str, int]] = {
     "nano": dict(predictor_width=32, predictor_depth=2, predictor_heads=4, predictor_hidden=128),
@@ -117,7 +117,7 @@ class ACTJEPAConfig(ChunkingConfig):
     citation="Vujinovic, Kovacevic: ACT-JEPA, arXiv 2501.14622",
     licence="no official weights; official code: MIT",
 )
-class ACTJEPA(ChunkingPolicy):
+class ACTJEPA(ChunkingPolicy, Predictive):
     """ACT-JEPA as a module. See the file header for the equation.
 
     Args:
@@ -127,51 +127,39 @@ class ACTJEPA(ChunkingPolicy):
     config: Any  # ACTJEPAConfig, nothing of which is None
 
     def __init__(self, config: ACTJEPAConfig | None = None) -> None:
-        super().__init__()
-        config = config or ACTJEPAConfig()
-        self.config = config.fit(config.default_shape)
-        c: Any = self.config
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(c.seed)
-            self.context_encoder = ObservationEncoder(
-                c.state_size,
-                c.cameras,
-                c.image_size,
-                tasks=c.tasks,
-                dim=c.dim,
-                depth=c.depth,
-                heads=c.heads,
-                hidden=c.hidden,
-                dropout=c.dropout,
-                trunk_kind=c.trunk,
-                trunk_norm=c.trunk_norm,
-                length=c.horizon,
-                turn=2 * 3.14 if c.compat == "official" else 2 * math.pi,
-                imagenet=c.image_norm == "imagenet",
-            )
-            self.predictor = Queries(
-                c.horizon,
-                c.dim,
-                width=c.predictor_width,
-                depth=c.predictor_depth,
-                heads=c.predictor_heads,
-                hidden=c.predictor_hidden,
-                dropout=c.dropout,
-            )
-            self.decoder = Queries(
-                c.chunk, c.dim, depth=c.decoder_depth, heads=c.heads, hidden=c.hidden, dropout=c.dropout
-            )
-            self.head = nn.Linear(c.dim, c.action_size)
-        self.target = TargetRule(self.context_encoder, c.target)
-        self.step = 0
-        self.train()
+        super().__init__(config or ACTJEPAConfig())
 
-    def train(self, mode: bool = True) -> ACTJEPA:
-        """Training mode; the target encoder never drops anything."""
-        super().train(mode)
-        if self.target.copy is not None:
-            self.target.copy.eval()
-        return self
+    def build(self, c: Any) -> None:
+        """Encoder, predictor, decoder, head and their first weights."""
+        self.context_encoder = ObservationEncoder(
+            c.state_size,
+            c.cameras,
+            c.image_size,
+            tasks=c.tasks,
+            dim=c.dim,
+            depth=c.depth,
+            heads=c.heads,
+            hidden=c.hidden,
+            dropout=c.dropout,
+            trunk_kind=c.trunk,
+            trunk_norm=c.trunk_norm,
+            length=c.horizon,
+            turn=2 * 3.14 if c.compat == "official" else 2 * math.pi,
+            imagenet=c.image_norm == "imagenet",
+        )
+        self.predictor = Queries(
+            c.horizon,
+            c.dim,
+            width=c.predictor_width,
+            depth=c.predictor_depth,
+            heads=c.predictor_heads,
+            hidden=c.predictor_hidden,
+            dropout=c.dropout,
+        )
+        self.decoder = Queries(
+            c.chunk, c.dim, depth=c.decoder_depth, heads=c.heads, hidden=c.hidden, dropout=c.dropout
+        )
+        self.head = nn.Linear(c.dim, c.action_size)
 
     def forward(self, batch: Batch | Inputs) -> Output:
         """Loss and intermediates.
@@ -204,8 +192,8 @@ class ACTJEPA(ChunkingPolicy):
 
     def _targets(self, parts: Bundle) -> Float[Tensor, "B T D"]:
         """Abstract states: what the target encoder says of the sequence of states."""
-        encoder: Any = self.target.encoder(self.context_encoder)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.target.has_gradient):
+        encoder: Any = self.target_encoder
+        with self.making_targets():
             return encoder.sequence(parts, inside(parts, "state_pad"))
 
     def actions(self, x: Bundle) -> Float[Tensor, "B n A"]:
@@ -219,23 +207,12 @@ class ACTJEPA(ChunkingPolicy):
         return self.predictor(self.context_encoder(x))
 
     def after_step(self, step: int) -> None:
-        """Moves the target encoder: momentum ``m_i = m_0 + i (m_1 - m_0) / horizon``, i = ``step`` from 0."""
-        self.step = step + 1
-        self.target.update(self.context_encoder, self.momentum(step))
+        """Moves the target encoder."""
+        super().after_step(step)
         if self.target.rule == "ema" and self.target.copy is not None and self.config.compat == "paper":
             # The copy is asked for pictures too, with moved weights: the statistics of its batch norms are those of the trunk.
             for mine, theirs in zip(self.target.copy.buffers(), self.context_encoder.buffers(), strict=True):
                 mine.copy_(theirs)
-
-    def momentum(self, step: int) -> float:
-        """Momentum of the update after step ``step`` = 0, 1, ..."""
-        start, end = self.config.ema
-        return ema_momentum(start, end, self.optim, step)
-
-    def rescue(self) -> str | None:
-        """Switches on VICReg's terms where no regularizer is at work."""
-        self.config, told = rescued(self.config)
-        return told
 
     def encode(self, x: Inputs, *, encoder: str = "target", layer: int = -1) -> Representation:
         """Representation of observations, a token for the task, the state, and each place of each picture.
@@ -245,7 +222,3 @@ class ACTJEPA(ChunkingPolicy):
         module: Any = self.encoder_module(encoder)
         self.check(x)
         return self.represented(module(x, layer=layer), encoder, layer)
-
-    def encoder_module(self, encoder: str = "target") -> nn.Module:
-        """The ``"target"`` (default) or the ``"context"`` encoder."""
-        return self.target.named(self.context_encoder, encoder)

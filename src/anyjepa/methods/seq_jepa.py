@@ -25,15 +25,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from anyjepa.bundle import Bundle, Inputs
-from anyjepa.contract import Batch, Layout, Method, Output, Representation
+from anyjepa.contract import Batch, Layout, Output, Representation
 from anyjepa.errors import ConfigError, DataError, nearest
+from anyjepa.methods.predictive import Predictive
 from anyjepa.methods.seq_jepa_world import SequenceWorld
 from anyjepa.nn.resnet import ResidualBlock, ResNet
 from anyjepa.nn.sequence import ActionProjector, Aggregator, SequencePredictor
 from anyjepa.objectives.distances import distance
-from anyjepa.objectives.prediction import check_regularizer, prediction_loss, rescued
+from anyjepa.objectives.prediction import check_regularizer, prediction_loss
 from anyjepa.objectives.regularizers import RegularizerConfig
-from anyjepa.objectives.targets import TargetRule
 from anyjepa.registry import register
 from anyjepa.schedules import OptimConfig
 
@@ -200,7 +200,7 @@ class SeqJEPAConfig:
     "NeurIPS 2025, arXiv 2505.03176",
     licence="official code and weights: MIT",
 )
-class SeqJEPA(Method):
+class SeqJEPA(Predictive):
     """seq-JEPA as a module. See the file header for the equation.
 
     Args:
@@ -210,28 +210,24 @@ class SeqJEPA(Method):
     config: Any  # SeqJEPAConfig, nothing of which is None
 
     def __init__(self, config: SeqJEPAConfig | None = None) -> None:
-        super().__init__()
-        config = config or SeqJEPAConfig()
-        self.config = config.fit(config.default_shape)
-        c: Any = self.config
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(c.seed)
-            self.encoder = ResNet(c.channels, c.widths, c.blocks, c.stem)
-            self.encoder.initialise(c.zero_init)
-            self.action_projector = (
-                None if c.actions == "none" else ActionProjector(c.action_dim, c.action_width, c.heads)
-            )
-            self.aggregator = Aggregator(c.token_width, c.depth, c.heads, c.mlp_ratio, c.dropout)
-            told = c.embedded_action if c.conditions_predictor else 0
-            self.predictor = SequencePredictor(c.token_width + told, c.predictor_hidden, c.widths[-1])
-        self.target = TargetRule(self.encoder, c.target)
-        self.step = 0
+        super().__init__(config or SeqJEPAConfig())
         self._silent: str | None = None
 
+    def build(self, c: Any) -> None:
+        """Encoder, action projector, aggregator, predictor and their first weights."""
+        self.context_encoder = ResNet(c.channels, c.widths, c.blocks, c.stem)
+        self.context_encoder.initialise(c.zero_init)
+        self.action_projector = (
+            None if c.actions == "none" else ActionProjector(c.action_dim, c.action_width, c.heads)
+        )
+        self.aggregator = Aggregator(c.token_width, c.depth, c.heads, c.mlp_ratio, c.dropout)
+        told = c.embedded_action if c.conditions_predictor else 0
+        self.predictor = SequencePredictor(c.token_width + told, c.predictor_hidden, c.widths[-1])
+
     @property
-    def target_encoder(self) -> nn.Module:
-        """The encoder that makes the targets. While training it stays in training mode: its batches are their own statistics."""
-        return self.target.encoder(self.encoder)
+    def targets_drop(self) -> bool:
+        """It has no dropout, but batch norms: while training, its batches are their own statistics."""
+        return True
 
     def forward(self, batch: Batch | Inputs) -> Output:
         """Loss and intermediates.
@@ -241,13 +237,11 @@ class SeqJEPA(Method):
         Args:
             batch: bundles of ``views`` (B, M + 1, C, H, W), the last of which is predicted, and ``actions`` (B, M, A).
         """
-        if not isinstance(batch, Batch):
-            rows = torch.arange(batch.samples if isinstance(batch, Bundle) else len(batch))
-            batch = Batch(batch, rows, step=self.step, seed=self.config.seed)
+        batch = self.as_batch(batch)
         views, actions = self._sequence(batch.inputs, extra=1)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.target.has_gradient):
+        with self.making_targets():
             target = self._vectors(self.target_encoder, views[:, -1])
-        seen = self._vectors(self.encoder, views[:, :-1].flatten(0, 1)).unflatten(0, (len(views), -1))
+        seen = self._vectors(self.context_encoder, views[:, :-1].flatten(0, 1)).unflatten(0, (len(views), -1))
         predicted = self.predict(seen, actions)
         loss, losses = prediction_loss(
             distance(self.config.distance),
@@ -287,11 +281,6 @@ class SeqJEPA(Method):
             slots = torch.cat((between[:, : views - 1], slots.to(between)), dim=1)
         return self.aggregator(torch.cat((seen, slots), dim=2))
 
-    def after_step(self, step: int) -> None:
-        """Moves the target encoder."""
-        self.step = step + 1
-        self.target.update(self.encoder, self.momentum(step))
-
     def momentum(self, step: int) -> float:
         """Momentum of the update after step ``step`` = 0, 1, ...: ``end - (end - start) (cos(pi t) + 1) / 2``, t = step/steps."""
         start, end = self.config.ema
@@ -299,11 +288,6 @@ class SeqJEPA(Method):
         if self.config.compat == "official":
             share = math.floor(share * 100) / 100
         return end - (end - start) * (math.cos(math.pi * share) + 1) / 2
-
-    def rescue(self) -> str | None:
-        """Switches on VICReg's terms where no regularizer is at work."""
-        self.config, told = rescued(self.config)
-        return told
 
     def encode(self, x: Inputs, *, encoder: str = "target", layer: int = -1) -> Representation:
         """Representation of views, or the aggregate of sequences of them.
@@ -321,7 +305,7 @@ class SeqJEPA(Method):
         """
         module = self.encoder_module(encoder)
         if not isinstance(x, Bundle):
-            self._check(x)
+            self.check(x)
             found = module(x, layer=layer)
             tokens = found.flatten(2).transpose(1, 2)
             return Representation(tokens, tokens.mean(dim=1), encoder, layer, Layout(tuple(found.shape[2:])))
@@ -333,10 +317,6 @@ class SeqJEPA(Method):
         seen = self._vectors(module, views.flatten(0, 1)).unflatten(0, tuple(views.shape[:2]))
         found = self.aggregate(seen, actions)
         return Representation(found[:, 1:], found[:, 0], encoder, layer, Layout((views.shape[1],)))
-
-    def encoder_module(self, encoder: str = "target") -> nn.Module:
-        """The ``"target"`` (default) or the ``"context"`` encoder: a map of features from images."""
-        return self.target.named(self.encoder, encoder)
 
     def input_shape(self) -> tuple[int, ...]:
         """(C, H, W) of a view."""
@@ -404,9 +384,3 @@ class SeqJEPA(Method):
                 f"{tuple(actions.shape)}"
             )
         return views, actions
-
-    def _check(self, x: Tensor) -> None:
-        if x.ndim != 4 or tuple(x.shape[1:]) != self.input_shape():
-            raise ConfigError(
-                f"expected input (B, {', '.join(map(str, self.input_shape()))}), got {tuple(x.shape)}"
-            )

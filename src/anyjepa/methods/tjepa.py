@@ -15,23 +15,21 @@ A row travels as floats (B, 1, d): numbers scaled, categories as their codes 0, 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from anyjepa.contract import Batch, Layout, Masks, Method, Output, Representation
+from anyjepa.contract import Batch, Layout, Masks, Output, Representation
 from anyjepa.errors import ConfigError, nearest
 from anyjepa.masking.features import FeatureMaskConfig, feature_masks
+from anyjepa.methods.predictive import Predictive
 from anyjepa.nn.columns import ColumnEncoder, ColumnPredictor, PostNormTail, initialise_columns, pick
 from anyjepa.objectives.distances import distance
-from anyjepa.objectives.prediction import check_regularizer, prediction_loss, rescued
+from anyjepa.objectives.prediction import check_regularizer, prediction_loss
 from anyjepa.objectives.regularizers import RegularizerConfig
-from anyjepa.objectives.targets import TargetRule
 from anyjepa.registry import register
-from anyjepa.schedules import OptimConfig, ema_momentum
+from anyjepa.schedules import OptimConfig
 from anyjepa.tokenizers.columns import ColumnTokenizer
 
 SIZES: dict[str, dict[str, Any]] = {
@@ -201,7 +199,7 @@ class TJEPAConfig:
     citation="Thimonier et al., T-JEPA: Augmentation-Free Self-Supervised Learning for Tabular Data, ICLR 2025, arXiv 2410.05016",
     licence="no official weights; official code: MIT",
 )
-class TJEPA(Method):
+class TJEPA(Predictive):
     """T-JEPA as a module. See the file header for the equation.
 
     Args:
@@ -211,43 +209,41 @@ class TJEPA(Method):
     config: Any  # TJEPAConfig, nothing of which is None
 
     def __init__(self, config: TJEPAConfig | None = None) -> None:
-        super().__init__()
-        config = config or TJEPAConfig()
-        self.config = config.fit(config.default_shape)
-        c: Any = self.config
-        self.official = c.compat == "official"
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(c.seed)
-            tokenizer = ColumnTokenizer(
-                c.cardinalities,
-                c.dim,
-                registers=c.registers,
-                types=c.type_embedding,
-                index=c.index_embedding,
-                missing=not self.official,
-                numbers_first=self.official,
-            )
-            trunk = PostNormTail(c.dim, c.depth, c.heads, c.hidden, c.dropout, activation=c.activation)
-            self.context_encoder = ColumnEncoder(
-                tokenizer, trunk, apart=not self.official, amplitude=c.positions
-            )
-            self.predictor = ColumnPredictor(
-                c.columns,
-                dim=c.dim,
-                width=c.predictor_width,
-                depth=c.predictor_depth,
-                heads=c.predictor_heads,
-                hidden=c.predictor_hidden,
-                dropout=c.predictor_dropout,
-                activation=c.activation,
-            )
-            initialise_columns(self, categories=self.official)
-        self.target = TargetRule(self.context_encoder, c.target)
-        if c.clamp is not None:
+        super().__init__(config or TJEPAConfig())
+        clamp = self.config.clamp
+        if clamp is not None:
             for parameter in self.context_encoder.parameters():
-                parameter.register_hook(lambda gradient: gradient.clamp(-c.clamp, c.clamp))
-        self.step = 0
-        self.train()
+                parameter.register_hook(lambda gradient: gradient.clamp(-clamp, clamp))
+
+    def build(self, c: Any) -> None:
+        """Tokenizer, encoder, predictor and their first weights."""
+        tokenizer = ColumnTokenizer(
+            c.cardinalities,
+            c.dim,
+            registers=c.registers,
+            types=c.type_embedding,
+            index=c.index_embedding,
+            missing=not self.official,
+            numbers_first=self.official,
+        )
+        trunk = PostNormTail(c.dim, c.depth, c.heads, c.hidden, c.dropout, activation=c.activation)
+        self.context_encoder = ColumnEncoder(tokenizer, trunk, apart=not self.official, amplitude=c.positions)
+        self.predictor = ColumnPredictor(
+            c.columns,
+            dim=c.dim,
+            width=c.predictor_width,
+            depth=c.predictor_depth,
+            heads=c.predictor_heads,
+            hidden=c.predictor_hidden,
+            dropout=c.predictor_dropout,
+            activation=c.activation,
+        )
+        initialise_columns(self, categories=self.official)
+
+    @property
+    def official(self) -> bool:
+        """Whether the official code's behaviour is asked for."""
+        return bool(self.config.compat == "official")
 
     @property
     def layout(self) -> Layout:
@@ -261,16 +257,9 @@ class TJEPA(Method):
         return ((None,) * self.config.registers if self.official else ()) + tuple(order)
 
     @property
-    def target_encoder(self) -> nn.Module:
-        """The encoder that makes the targets."""
-        return self.target.encoder(self.context_encoder)
-
-    def train(self, mode: bool = True) -> TJEPA:
-        """Training mode; the target encoder's dropout stays off unless the config says otherwise."""
-        super().train(mode)
-        if self.target.copy is not None:
-            self.target.copy.train(mode and self.config.target_dropout)
-        return self
+    def targets_drop(self) -> bool:
+        """Where the config says so."""
+        return bool(self.config.target_dropout)
 
     def draw_masks(self, batch: Batch) -> Masks:
         """The masks of a batch, on the CPU."""
@@ -291,11 +280,10 @@ class TJEPA(Method):
             batch: rows; a bare tensor (B, 1, d) is a batch of samples 0..B-1 at the current step.
             masks: masks to use instead of drawn ones.
         """
-        if isinstance(batch, Tensor):
-            batch = Batch(batch, torch.arange(len(batch)), step=self.step, seed=self.config.seed)
-        self._check(batch.inputs)
+        batch = self.as_batch(batch)
+        self.check(batch.inputs)
         masks = (masks or self.draw_masks(batch)).to(batch.inputs.device)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.target.has_gradient):
+        with self.making_targets():
             target = pick(self.target_encoder(batch.inputs), masks.targets)
         context = self.context_encoder(batch.inputs, masks.context)
         predicted = self.predictor(context, masks.context, masks.targets)
@@ -310,40 +298,13 @@ class TJEPA(Method):
         )
         return Output(loss, losses, context, predicted, target.detach(), masks)
 
-    def after_step(self, step: int) -> None:
-        """Moves the target encoder: momentum ``m_i = m_0 + i (m_1 - m_0) / horizon``, i = ``step`` from 0."""
-        self.step = step + 1
-        self.target.update(self.context_encoder, self.momentum(step))
-
-    def momentum(self, step: int) -> float:
-        """Momentum of the update after step ``step`` = 0, 1, ..."""
-        start, end = self.config.ema
-        return ema_momentum(start, end, self.optim, step)
-
-    def rescue(self) -> str | None:
-        """Switches on VICReg's terms where no regularizer is at work."""
-        self.config, told = rescued(self.config)
-        return told
-
     def encode(self, x: Tensor, *, encoder: str = "target", layer: int = -1) -> Representation:
         """Representation of whole rows (B, 1, d), a token per column, by the ``"target"`` (default) or ``"context"`` encoder."""
         module = self.encoder_module(encoder)
-        self._check(x)
+        self.check(x)
         tokens = module(x, layer=layer)
         return Representation(tokens, tokens.mean(dim=1), encoder, layer, self.layout)
-
-    def encoder_module(self, encoder: str = "target") -> nn.Module:
-        """The ``"target"`` (default) or the ``"context"`` encoder."""
-        return self.target.named(self.context_encoder, encoder)
 
     def input_shape(self) -> tuple[int, ...]:
         """(1, d)."""
         return (1, self.config.columns)
-
-    def compile_units(self) -> Iterable[nn.Module]:
-        """The layers of encoders and predictor."""
-        return [module for module in self.modules() if isinstance(module, nn.TransformerEncoderLayer)]
-
-    def _check(self, x: Tensor) -> None:
-        if x.ndim != 3 or tuple(x.shape[1:]) != self.input_shape():
-            raise ConfigError(f"expected input (B, 1, {self.config.columns}), got {tuple(x.shape)}")

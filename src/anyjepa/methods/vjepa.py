@@ -291,8 +291,9 @@ class VJEPA(Predictive):
         wanted, where, masks = wanted.to(device), where.to(device), [m.to(device) for m in masks]
 
         patches = self.context_encoder.tokenizer.cut(batch.inputs)
+        targets: Any = self.target_encoder
         with self.making_targets():
-            answers = gather_targets(self.normalise(self.target_encoder.read(patches, outputs=wanted)), where)
+            answers = gather_targets(self.normalise(targets.read(patches, outputs=wanted)), where)
         kinds = [
             self._one_kind(i, m, patches, answer, weight, batch)
             for i, (m, answer) in enumerate(

@@ -63,7 +63,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--batch-size", type=int, default=256, help="samples per forward pass")
     add("--device", help="where to compute; default a GPU where there is one")
     add("--finetune-steps", type=int, help="steps of the finetune probe; default by the number of labels")
-    add("--lengths", type=int, nargs="+", help="for sequences of views: numbers of observed views; default 1 3 5")
+    add(
+        "--lengths",
+        type=int,
+        nargs="+",
+        help="for sequences of views: numbers of observed views; default 1 3 5",
+    )
     add(
         "--models",
         nargs="+",
