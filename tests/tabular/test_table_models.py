@@ -208,6 +208,7 @@ def test_groups_and_lengths_are_checked():
         (TableRegressor("xgboost"), ["a", "b"] * 20, "use TableClassifier"),
         (TableRegressor("xgboost"), [1.5] * 39 + [np.nan], "1 of 40 labels are not finite"),
         (TableRegressor("xgboost"), [2.0] * 40, "two values"),
+        (TableClassifier("xgboost"), np.array(["a", "b"] * 19 + ["a", None], object), "label 39 is None"),
     ],
 )
 def test_bad_labels_are_named(model, y, said):

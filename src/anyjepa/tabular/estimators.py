@@ -11,7 +11,6 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import softmax
 
-from anyjepa.data.base import encode_labels
 from anyjepa.data.tables_config import TablesConfig
 from anyjepa.embedding.opened import choose_device
 from anyjepa.errors import DataError
@@ -19,7 +18,7 @@ from anyjepa.evaluation.budgets import Labels
 from anyjepa.evaluation.task import Target
 from anyjepa.tabular.fitting import FitConfig, FittedModel
 from anyjepa.tabular.models import fit_model, make_samples
-from anyjepa.tabular.rows import learn_inputs, read_inputs
+from anyjepa.tabular.rows import learn_inputs, read_inputs, read_labels
 
 
 class _TableModel(BaseEstimator):
@@ -99,7 +98,7 @@ class TableClassifier(ClassifierMixin, _TableModel):
             ConfigError: a setting is unknown or impossible.
             MissingExtraError: a package is needed and not installed.
         """
-        labels, names = encode_labels(np.asarray(y), "y")
+        labels, names = read_labels(y)
         if labels.dtype.kind == "f":
             raise DataError("y holds fractions, which are no classes: use TableRegressor")
         self._fit(X, labels, groups)
@@ -127,7 +126,7 @@ class TableRegressor(RegressorMixin, _TableModel):
             ConfigError: a setting is unknown or impossible.
             MissingExtraError: a package is needed and not installed.
         """
-        labels, names = encode_labels(np.asarray(y), "y")
+        labels, names = read_labels(y)
         if names is not None:
             raise DataError("y holds texts, which are no values: use TableClassifier")
         self._fit(X, labels.astype(np.float64), groups)

@@ -167,15 +167,6 @@ class ModelsResult:
             scale, form, title = FORMS[self.metric]
             reached = format(scale * best.mean(self.metric), form)
             said.append(f"{labels} labels: the best mean is that of {best.name}, {title} {reached}")
-            trees = self.best(labels, COLUMNS, True)
-            nets = self.best(labels, TOKENS, False)
-            if trees is not None and nets is not None:
-                sign = -1 if self.metric == "rmse" else 1
-                ahead = sign * (trees.mean(self.metric) - nets.mean(self.metric)) > 0
-                verb = "still wins" if ahead else "does not win"
-                said.append(
-                    f"{labels} labels: boosting on the raw columns {verb} against the networks on T-JEPA"
-                )
             said += [f"{labels} labels: {each}" for each in self.differences if each.labels == labels]
             trees, nets = self.best(labels, COLUMNS, True), self.best(labels, TOKENS, False)
             if trees is not None and nets is not None:

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 
 from anyjepa.config import from_dict
+from anyjepa.data.base import encode_labels
 from anyjepa.data.tables_config import TablesConfig
 from anyjepa.data.tables_files import Table, open_table
 from anyjepa.data.tables_frames import as_table
 from anyjepa.data.tables_source import TableSource
 from anyjepa.errors import DataError
+from anyjepa.evaluation.budgets import Labels
 from anyjepa.tabular.inputs import Inputs
 
 
@@ -52,6 +54,20 @@ def inputs_of(source: TableSource) -> Inputs:
     """All rows of a source."""
     rows = source.take(np.arange(len(source)))[:, 0].numpy()
     return Inputs(rows, tuple(column.cardinality for column in source.columns))
+
+
+def read_labels(y: Any) -> tuple[Labels, tuple[str, ...] | None]:
+    """Labels as numbers, and names of the classes where they are texts; raises DataError when some are missing."""
+    array = np.asarray(y)
+    if array.dtype.kind == "O":
+        # As a column of texts of a frame arrives.
+        strange = [i for i, each in enumerate(array.ravel()) if not isinstance(each, str)]
+        if strange and any(isinstance(each, str) for each in array.ravel()):
+            raise DataError(
+                f"y: label {strange[0]} is {array.ravel()[strange[0]]!r} among texts: fill it in, or drop it"
+            )
+        array = array if strange else array.astype(str)
+    return encode_labels(array, "y")
 
 
 def _table(x: Any, config: TablesConfig) -> Table:
