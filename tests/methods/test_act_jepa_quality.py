@@ -97,7 +97,7 @@ def test_the_second_loss_teaches_where_things_go(data):
     method = trained(data, action_weight=0.0)
     before = rmse(create("act-jepa", method.config), data)
     after = rmse(method, data)
-    assert after < 0.85 * before, f"{after:.3f} after the training, {before:.3f} before"
+    assert after < 0.7 * before, f"{after:.3f} after the training, {before:.3f} before"
     # Abstract states of different moments stay different.
     now = data.evaluation(np.arange(0, 600, 7))
     with torch.no_grad():

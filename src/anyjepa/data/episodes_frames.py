@@ -45,9 +45,11 @@ class NpzFrames:
     key: str
 
     def size(self) -> tuple[int, int]:
+        """Height and width as stored."""
         return next(self.blocks()).shape[1:3]
 
     def blocks(self) -> Iterator[UInt8[np.ndarray, "n H W 3"]]:
+        """All pictures in order."""
         yield as_pictures(read_npz(self.path, self.key), f"{self.path}, '{self.key}'")
 
 
@@ -60,9 +62,11 @@ class H5Frames:
     count: int
 
     def size(self) -> tuple[int, int]:
+        """Height and width as stored."""
         return next(self._some(1)).shape[1:3]
 
     def blocks(self) -> Iterator[UInt8[np.ndarray, "n H W 3"]]:
+        """All pictures in order."""
         yield from self._some(self.count)
 
     def _some(self, count: int) -> Iterator[UInt8[np.ndarray, "n H W 3"]]:
@@ -89,9 +93,11 @@ class ZarrFrames:
     stop: int
 
     def size(self) -> tuple[int, int]:
+        """Height and width as stored."""
         return self._rows(self.start, self.start + 1).shape[1:3]
 
     def blocks(self) -> Iterator[UInt8[np.ndarray, "n H W 3"]]:
+        """All pictures in order."""
         yield self._rows(self.start, self.stop)
 
     def _rows(self, start: int, stop: int) -> UInt8[np.ndarray, "n H W 3"]:
@@ -110,10 +116,12 @@ class EncodedFrames:
     where: str
 
     def size(self) -> tuple[int, int]:
+        """Height and width as stored."""
         height, width, _ = decode_image(self.data[0], self.where).shape
         return height, width
 
     def blocks(self) -> Iterator[UInt8[np.ndarray, "n H W 3"]]:
+        """All pictures in order."""
         for start in range(0, len(self.data), BLOCK):
             yield np.stack([decode_image(data, self.where) for data in self.data[start : start + BLOCK]])
 
@@ -135,6 +143,7 @@ class VideoFrames:
     fps: float
 
     def size(self) -> tuple[int, int]:
+        """Height and width as stored."""
         with _video(self.path) as container:
             codec = container.streams.video[0].codec_context
             return codec.height, codec.width
@@ -157,6 +166,7 @@ class VideoFrames:
                 )
 
     def blocks(self) -> Iterator[UInt8[np.ndarray, "n H W 3"]]:
+        """All pictures in order."""
         import av
 
         held: list[np.ndarray] = []
