@@ -123,7 +123,7 @@ class RolloutResult:
         lines.append(f"  return   {mean:.4g}, 95 % interval {low:.4g} to {high:.4g}")
         steps, shortest, longest = self.lengths
         lines.append(f"  length   {steps:.0f} actions, {shortest} to {longest}")
-        lines.append(f"  time     {self.seconds:.0f} s; the policy took {self.milliseconds:.2g} ms an action")
+        lines.append(f"  time     {self.seconds:.0f} s; the policy took {self.milliseconds:.3g} ms an action")
         clipped = float(np.mean([e.clipped for e in self.episodes]))
         if clipped > 0.005:
             lines.append(f"  {clipped:.0%} of the actions lay outside the bounds and were moved to them")
