@@ -33,7 +33,8 @@ class FitConfig:
     rounds_patience: int = 50
     """Trees without a lower loss on the validation rows, after which boosting stops."""
     seconds: float | None = None
-    """Processor time of one fit; what is best by then is taken. None: no limit, and with it the same result on every machine."""
+    """Processor time of one fit; what is best by then is taken. None: no limit, and the same result
+    each time."""
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "patience", "rounds", "rounds_patience"):
