@@ -166,6 +166,13 @@ def test_errors_name_the_start_of_the_episode():
         evaluate("zero", Broken, 1)
 
 
+def test_a_rollout_that_fails_leaves_no_torn_film(tmp_path):
+    pytest.importorskip("av", reason="PyAV writes films; the extra sim brings it")
+    with pytest.raises(DataError, match="blew up"):
+        evaluate("zero", Broken, 1, video=tmp_path / "films")
+    assert not list((tmp_path / "films").iterdir())
+
+
 def test_numbers_that_make_no_sense():
     for wrong in ({"episodes": 0}, {"seeds": ()}, {"parallel": 0}, {"max_steps": 0}):
         with pytest.raises(ConfigError, match="at least 1 episode"):

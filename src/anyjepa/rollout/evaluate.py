@@ -62,6 +62,7 @@ def evaluate(
     starts = [derive_seed(s, "rollout/episode", 0, i) & 0x7FFFFFFF for s in seeds for i in range(episodes)]
     began = time.monotonic()
     worlds = [make()]
+    film: Film | None = None
     try:
         facts = worlds[0].facts
         if isinstance(policy, str):
@@ -85,6 +86,8 @@ def evaluate(
         if film is not None:
             film.sheet()
     finally:
+        if film is not None:
+            film.tidy()
         for world in worlds:
             world.close()
     return RolloutResult(

@@ -71,6 +71,12 @@ class Reel:
         put(self._container, None)
         self._part.replace(self._folder / f"{self._stem}-{how}.mp4")
 
+    def drop(self) -> None:
+        """Delete what there is of a film that was not finished."""
+        if self._part.exists():
+            self._container.close()
+            self._part.unlink()
+
 
 class Film:
     """All films of a rollout.
@@ -102,6 +108,11 @@ class Film:
             return None
         self._reels.append(Reel(self._folder, self._fps, len(self._reels), seed))
         return self._reels[-1]
+
+    def tidy(self) -> None:
+        """Delete the films of episodes that did not come to their end."""
+        for reel in self._reels:
+            reel.drop()
 
     def sheet(self) -> Path:
         """Write ``sheet.png``: a row for each episode, pictures from its first to its last moment."""

@@ -52,7 +52,7 @@ class Step:
         observation: of the moment after it.
         reward: of the simulator.
         ended: the simulator ended the episode, by success or by failure.
-        success: the task is done at this moment; always False where ``Facts.judged`` is.
+        success: the task is done at this moment; always False where ``Facts.judged`` is False.
         measure: how near the task is, where the simulator tells (coverage of the goal by the T, ...).
     """
 
