@@ -1,6 +1,6 @@
 """On real turntable views: the next view is predicted better with the true actions than with actions of other draws.
 
-The targets are those of a frozen random encoder: they stand still, so that seconds are enough to see it. What longer training does
+The targets are those of a frozen random encoder: they stand still, so seconds are enough to see it. What longer training does
 to the representations is in docs/seq-jepa.md.
 """
 
