@@ -1,7 +1,10 @@
-"""On real turntable views: with the true actions representations tell rotations, with actions of other draws they do so less."""
+"""On real turntable views: the next view is predicted better with the true actions than with actions of other draws.
+
+The targets are those of a frozen random encoder: they stand still, so seconds are enough to see it. What longer training does
+to the representations is in docs/seq-jepa.md.
+"""
 
 import numpy as np
-import pytest
 import torch
 
 from anyjepa.contract import Batch
@@ -9,68 +12,64 @@ from anyjepa.data.modalities import modality
 from anyjepa.data.views_config import ViewsConfig
 from anyjepa.data.views_dataset import ViewsDataset
 from anyjepa.evaluation.sequence_features import part
-from anyjepa.evaluation.sequence_tasks import Setting, equivariance_scores
 from anyjepa.methods.seq_jepa import SeqJEPA, SeqJEPAConfig
-from anyjepa.objectives.regularizers import RegularizerConfig
 from anyjepa.schedules import OptimConfig
 from anyjepa.training.optimizer import build_optimizer, set_schedules
 
-STEPS, BATCH, OBJECTS = 250, 56, 6
+STEPS, BATCH, OBJECTS = 200, 64, 3
+OPTIM = OptimConfig(
+    steps=STEPS,
+    warmup_steps=20,
+    start_lr=1e-4,
+    lr=3e-3,
+    final_lr=1e-4,
+    weight_decay=1e-3,
+    final_weight_decay=1e-3,
+)
 
 
-def rotation_r2(path, chance, seed):
-    """R2 of the rotation between two held-out views of objects that were trained on."""
+def loss_of(path, chance, seed):
+    """Mean loss of the last steps."""
     config = ViewsConfig(size=16, observed=(1, 1), chance_actions=chance)
     source = modality("views").open(path, config)
     rows = np.flatnonzero(source.objects < OBJECTS)
     held = rows % 72 // 3 % 4 == 3
-    whole = ViewsDataset(source, config)
-    train, test = part(whole, rows[~held]), part(whole, rows[held])
+    train = part(ViewsDataset(source, config), rows[~held])
     method = SeqJEPA(
         SeqJEPAConfig(
             size="nano",
             channels=1,
             image_size=(16, 16),
             action_dim=2,
-            stem="small",
-            widths=(16, 32, 64),
-            blocks=(1, 1, 1),
+            stem="half",
+            widths=(32, 64),
+            blocks=(1, 1),
             action_width=16,
             depth=1,
-            predictor_hidden=128,
+            predictor_hidden=256,
             dropout=0.0,
-            ema=(0.99, 1.0),
-            regularizer=RegularizerConfig(kind="vicreg", weight=0.3, level="tokens", covariance=1.0),
+            zero_init=False,
+            target="frozen",
+            distance="l2",
             seed=seed,
-            optim=OptimConfig(
-                steps=STEPS,
-                warmup_steps=40,
-                start_lr=1e-4,
-                lr=3e-3,
-                final_lr=1e-4,
-                weight_decay=1e-3,
-                final_weight_decay=1e-3,
-            ),
+            optim=OPTIM,
         )
     )
-    optimizer, draws = build_optimizer(method), np.random.default_rng(seed)
+    optimizer, draws, losses = build_optimizer(method), np.random.default_rng(seed), []
     for step in range(STEPS):
         index = draws.integers(0, len(train.dataset), BATCH)
         set_schedules(optimizer, method.optim, step + 1)
-        method(
-            Batch(train.dataset.draw(step, index, seed), torch.from_numpy(index), step, seed)
-        ).loss.backward()
+        batch = Batch(train.dataset.draw(step, index, seed), torch.from_numpy(index), step, seed)
+        loss = method(batch).loss
+        loss.backward()
         optimizer.step()
         optimizer.zero_grad()
         method.after_step(step)
-    found = equivariance_scores(
-        method, train, test, Setting(seed=seed, repeats=8, heads=("mlp",), hidden=(128,))
-    )
-    return {f.quantity: f.value for f in found}["relative rotation R2, mlp, uniform"]
+        losses.append(loss.item())
+    return float(np.mean(losses[-20:]))
 
 
-def test_actions_make_representations_equivariant(require_data):
+def test_true_actions_tell_the_next_view(require_data):
     path = require_data("views-coil20") / "COIL20.mat"
-    true, chance = ([rotation_r2(path, wrong, seed) for seed in (0, 1)] for wrong in (False, True))
-    assert min(true) > max(chance) and np.mean(true) > np.mean(chance) + 0.1, (true, chance)
-    assert np.mean(true) == pytest.approx(np.clip(np.mean(true), 0.15, 1.0)), true
+    true, chance = ([loss_of(path, wrong, seed) for seed in (0, 1)] for wrong in (False, True))
+    assert max(true) < min(chance) and np.mean(true) < 0.97 * np.mean(chance), (true, chance)

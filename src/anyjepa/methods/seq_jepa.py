@@ -354,7 +354,7 @@ class SeqJEPA(Predictive):
             self._silent = None
 
     def _vectors(self, module: nn.Module, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D"]:
-        return module(images.contiguous(memory_format=torch.channels_last)).mean(dim=(2, 3))
+        return module(images).mean(dim=(2, 3))
 
     def _embedded(self, actions: Float[Tensor, "B A"]) -> Float[Tensor, "B E"]:
         assert self.action_projector is not None
