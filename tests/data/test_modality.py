@@ -58,6 +58,15 @@ def test_kinds_are_told_by_their_files(tmp_path):
     assert recognise(tmp_path).name == "images"
 
 
+def test_films_of_demonstrations_are_no_videos(tmp_path):
+    for place in ("meta", "videos"):
+        (tmp_path / place).mkdir()
+    (tmp_path / "meta" / "info.json").touch()
+    (tmp_path / "videos" / "a.mp4").touch()
+    assert recognise(tmp_path).name == "episodes" and recognise(tmp_path / "videos").name == "video"
+    assert recognise(tmp_path / "pusht.zarr").name == "episodes"
+
+
 def test_tables_of_rows_are_told_from_tables_of_images(tmp_path):
     def kind(name, text):
         (tmp_path / name).write_text(text)

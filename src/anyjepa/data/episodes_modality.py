@@ -64,6 +64,10 @@ class Episodes(Modality):
     binding = ("states", "actions")
     inherited = ("state_shift", "state_scale", "action_shift", "action_scale", "tasks")
 
+    def claims(self, place: Path) -> bool:
+        """LeRobot's folders, whose films would else be taken for videos, and zarr stores."""
+        return (place / "meta" / "info.json").is_file() or place.name.endswith((".zarr", ".zarr.zip"))
+
     def open(
         self,
         path: str | Path,

@@ -45,8 +45,11 @@ def modality(name: str) -> Modality:
 
 
 def recognise(path: str | Path) -> Modality:
-    """The kind of data whose files lie at a path, by their endings, else by what is in them; images where nothing tells."""
+    """The kind of data at a path: by its layout, by the endings of its files, by what is in them; images where nothing tells."""
     place = Path(path).expanduser()
+    claimed = [kind for kind in MODALITIES.values() if kind.claims(place)]
+    if claimed:
+        return claimed[0]
     for file in _files(place):
         for kind in MODALITIES.values():
             if file.name.lower().endswith(tuple(kind.endings)):

@@ -66,6 +66,10 @@ class Modality(ABC):
     )
     """What :meth:`raw` gives, in words."""
 
+    def claims(self, place: Path) -> bool:
+        """Whether a place is laid out as only this kind of data is, whatever files lie there."""
+        return False
+
     def holds(self, file: Path) -> bool:
         """Whether a file whose ending tells nothing holds this kind of data, by a look into it."""
         return False
