@@ -190,13 +190,23 @@ def test_bad_tables_end_in_one_line_on_the_command_line(place, tmp_path, capsys,
     assert error.startswith("anyjepa: ") and any(part in error for part in said.split("|")), error
 
 
-def test_test_classes_that_training_lacks_are_told(place, tmp_path):
-    """As in Adult, whose test labels end in a full stop: nothing is guessed, both spellings are shown."""
+def renamed(to, file):
+    """Test rows with other names of the classes."""
     later = rows(30, 1)
-    labels = [f"{label}." for label in later["income"].to_pylist()]
-    pq.write_table(later.set_column(2, "income", [labels]), tmp_path / "test.parquet")
-    with pytest.raises(DataError, match=r"training has <=50K, >50K, test has <=50K\., >50K\."):
-        run_compare(place, test=tmp_path / "test.parquet")
+    labels = [to.format(label) for label in later["income"].to_pylist()]
+    pq.write_table(later.set_column(2, "income", [labels]), file)
+    return file
+
+
+def test_test_classes_that_training_lacks_are_told(place, tmp_path):
+    with pytest.raises(DataError, match=r"training has <=50K, >50K, test has a<=50K, a>50K"):
+        run_compare(place, test=renamed("a{}", tmp_path / "test.parquet"))
+
+
+def test_a_full_stop_behind_test_classes_is_taken_off(place, tmp_path):
+    """As in Adult; the result says so."""
+    result = run_compare(place, test=renamed("{}.", tmp_path / "test.parquet"))
+    assert any("full stop" in note for note in result.notes)
 
 
 def test_the_command_prints_table_and_words(place, capsys):
@@ -209,7 +219,7 @@ def test_the_command_prints_table_and_words(place, capsys):
         (["--probes", "knn", *few], "--probes"),
         (["--pooling", "meanmax", *few], "--pooling"),
         (["--encoder", "both", *few], "--encoder both"),
-        (["--trials", "3"], "add --models all"),
+        (["--trials", "3"], "it is for --models"),
     ):
         assert cli.main([*words, *wrong]) == 2
         assert named in capsys.readouterr().err

@@ -56,15 +56,29 @@ class Task:
         if not self.several and len(run) > 1:
             strange.append("further runs")
         if strange:
-            raise ConfigError(
-                f"{self._named(options)} {self.help}: leave out {', '.join(dict.fromkeys(strange))}"
-            )
+            told = [name + self._owner(name, options) for name in dict.fromkeys(strange)]
+            raise ConfigError(f"{self._named(options)} {self.help}: leave out {', '.join(told)}")
         kept = {name: options[name] for name in options if name in self.uses | {"seeds", "out"}}
         return self.run(run, data, test, read, kept)
 
     @staticmethod
     def _named(options: Options) -> str:
-        return "--models:" if options["models"] is not None else f"task={options['task']}:"
+        if options["models"] is not None:
+            return "--models"
+        return "without --task it" if options["task"] is None else f"--task {options['task']}"
+
+    @staticmethod
+    def _owner(option: str, options: Options) -> str:
+        """Who alone uses an option that this task does not."""
+        if option[2:].replace("-", "_") in CLASSES.uses:
+            return ""
+        for name, task in {
+            "--models": MODELS,
+            **{f"--task {name}": task for name, task in TASKS.items()},
+        }.items():
+            if option[2:].replace("-", "_") in task.uses and options["models"] is None:
+                return f" (it is for {name})"
+        return ""
 
 
 def _progress() -> Any:
@@ -169,25 +183,23 @@ MODELS = Task(
 _VIEWS = frozenset({"test", "encoder", "device", "probes", "lengths", "image_column", "label_column"})
 TASKS: dict[str, Task] = {
     "sets": Task(
-        "several labels of each sample, macro AUROC over all, by one linear probe of one encoder on the split of --data",
+        "scores several labels of each sample by one linear probe of one encoder on the split of --data, macro AUROC over all",
         frozenset({"encoder", "pooling", "layers", "batch_size", "device"}),
         _sets,
     ),
     "states": Task(
-        "of demonstrations, what comes next, by a fresh head on the frozen encoder",
+        "scores what a fresh head on the frozen encoder tells of the states to come of demonstrations",
         frozenset({"test"}),
         _future("states"),
     ),
-    "actions": Task(
-        "of demonstrations, what was done next, likewise", frozenset({"test"}), _future("actions")
+    "actions": Task("the same for their actions", frozenset({"test"}), _future("actions")),
+    "sequence": Task(
+        "scores classes from the aggregate of sequences of views", _VIEWS, _sequences("sequence")
     ),
-    "sequence": Task("of sequences of views, classes from their aggregate", _VIEWS, _sequences("sequence")),
-    "equivariance": Task(
-        "of pairs of views, the transformation between them", _VIEWS, _sequences("equivariance")
-    ),
+    "equivariance": Task("scores the transformation between two views", _VIEWS, _sequences("equivariance")),
     "retrieval": Task(
-        "of sequences of views, the predicted view among all of its object", _VIEWS, _sequences("retrieval")
+        "looks for the predicted view among all of its object", _VIEWS, _sequences("retrieval")
     ),
-    "path": Task("of sequences of views, the way from the first to the last", _VIEWS, _sequences("path")),
+    "path": Task("scores the way from the first view to the last", _VIEWS, _sequences("path")),
 }
 """Tasks that are named, beside classes and values."""
