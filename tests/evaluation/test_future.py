@@ -144,5 +144,5 @@ def test_the_command(tmp_path, capsys, monkeypatch):
         rows = json.loads((tmp_path / "run" / f"probe-{what}.json").read_text())["rows"]
         assert [row["features"] for row in rows] == ["pretrained", "untrained", "state", "still"]
     assert main(["probe", "run", "--data", str(data), "--task", "states", "--probes", "knn"]) == 2
-    assert "leave probes out" in capsys.readouterr().err
+    assert "leave out --probes" in capsys.readouterr().err
     assert anyjepa.load("run").config.horizon == 10

@@ -16,16 +16,16 @@ def as_transformers(state):
     found = {}
     for name, value in state.items():
         words = name.split(".")
-        if words[0] in ("stem", "stem_norm"):
-            part = "convolution" if words[0] == "stem" else "normalization"
-            found[f"resnet.embedder.embedder.{part}.{words[-1]}"] = value
+        kind = {"conv": "convolution", "bn": "normalization"}
+        if words[0] in ("conv1", "bn1"):
+            found[f"resnet.embedder.embedder.{kind[words[0][:-1]]}.{words[-1]}"] = value
             continue
-        if words[3] == "shortcut":
-            place = f"shortcut.{('convolution', 'normalization')[int(words[4])]}"
+        if words[2] == "downsample":
+            place = f"shortcut.{('convolution', 'normalization')[int(words[3])]}"
         else:
-            part = "convolution" if words[3].startswith("conv") else "normalization"
-            place = f"layer.{int(words[3][-1]) - 1}.{part}"
-        found[f"resnet.encoder.stages.{words[1]}.layers.{words[2]}.{place}.{words[-1]}"] = value
+            place = f"layer.{int(words[2][-1]) - 1}.{kind[words[2][:-1]]}"
+        stage = int(words[0].removeprefix("layer")) - 1
+        found[f"resnet.encoder.stages.{stage}.layers.{words[1]}.{place}.{words[-1]}"] = value
     return found | {"classifier.1.weight": torch.zeros(3, 512)}
 
 
@@ -50,6 +50,6 @@ def test_what_does_not_fit_is_named(tmp_path):
     state["resnet.embedder.embedder.convolution.weight"] = torch.zeros(8, 3, 7, 7)
     save_file(state, tmp_path / "other.safetensors")
     with pytest.raises(
-        CheckpointError, match=r"another network: stem\.weight is \(8, 3, 7, 7\), expected \(64, 3, 7, 7\)"
+        CheckpointError, match=r"another network: conv1\.weight is \(8, 3, 7, 7\), expected \(64, 3, 7, 7\)"
     ):
         load_trunk(method, tmp_path / "other.safetensors")

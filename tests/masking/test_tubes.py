@@ -45,7 +45,7 @@ def test_sizes_of_the_official_generator(config, sizes):
 )
 def test_shares_of_context_and_target(compat, scale, blocks, n, context, target):
     config = TubeMaskConfig(blocks=blocks, spatial_scale=(scale, scale), compat=compat)
-    drawn = [draw(config, n=n, step=step) for step in range(500 if n == 1 else 60)]
+    drawn = [draw(config, n=n, step=step) for step in range(200 if n == 1 else 40)]
     assert np.mean([m.context.shape[1] for m in drawn]) == pytest.approx(context, abs=35)
     assert np.mean([m.targets.shape[2] for m in drawn]) == pytest.approx(target, abs=35)
 

@@ -60,6 +60,7 @@ def affine(ours: str, *theirs: str) -> tuple[Rule, ...]:
 
 
 def patches(theirs: str) -> tuple[Rule, ...]:
+    """The projection of patches, a convolution of theirs."""
     return (
         Rule("tokenizer.proj.weight", (f"{theirs}.weight",), "kernel"),
         Rule("tokenizer.proj.bias", (f"{theirs}.bias",)),
