@@ -16,7 +16,7 @@ from anyjepa.report.samples import Samples
 
 SHOWN = 4
 """Clips that are drawn."""
-SIDE = 96
+SIDE = 128
 """Side of a frame to which small ones are enlarged."""
 WIDEST = 1000
 """Pixels of a strip."""
