@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from abc import abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,9 @@ class Videos(Source):
     def identity(self, i: int) -> str:
         return self.names[i]
 
+    @abstractmethod
     def read(self, i: int) -> Film:
-        raise NotImplementedError
+        """Film ``i``, opened; DataError where it cannot be."""
 
 
 class FileVideos(Videos):

@@ -22,9 +22,8 @@ from torch import Tensor, nn
 from anyjepa.bundle import Bundle, Inputs
 from anyjepa.contract import Batch, Output, Representation
 from anyjepa.errors import ConfigError
-from anyjepa.methods.chunking import ChunkingConfig, ChunkingPolicy, action_loss, inside
+from anyjepa.methods.chunking import ChunkingConfig, ChunkingPolicy, action_loss, inside, observation_encoder
 from anyjepa.nn.chunks import Layer, Queries
-from anyjepa.nn.observation import ObservationEncoder
 from anyjepa.nn.positions import sincos_table
 from anyjepa.randomness import uniform
 from anyjepa.registry import register
@@ -109,20 +108,7 @@ class ACT(ChunkingPolicy):
         c: Any = self.config
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(c.seed)
-            self.encoder = ObservationEncoder(
-                c.state_size,
-                c.cameras,
-                c.image_size,
-                tasks=c.tasks,
-                dim=c.dim,
-                depth=c.depth,
-                heads=c.heads,
-                hidden=c.hidden,
-                dropout=c.dropout,
-                trunk_kind=c.trunk,
-                trunk_norm=c.trunk_norm,
-                imagenet=c.image_norm == "imagenet",
-            )
+            self.encoder = observation_encoder(c)
             self.decoder = Queries(
                 c.chunk, c.dim, depth=c.decoder_depth, heads=c.heads, hidden=c.hidden, dropout=c.dropout
             )

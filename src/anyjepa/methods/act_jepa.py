@@ -24,10 +24,16 @@ from torch import Tensor, nn
 from anyjepa.bundle import Bundle, Inputs
 from anyjepa.contract import Batch, Output, Representation
 from anyjepa.errors import ConfigError, nearest
-from anyjepa.methods.chunking import ChunkingConfig, ChunkingPolicy, action_loss, inside, mean_inside
+from anyjepa.methods.chunking import (
+    ChunkingConfig,
+    ChunkingPolicy,
+    action_loss,
+    inside,
+    mean_inside,
+    observation_encoder,
+)
 from anyjepa.methods.predictive import Predictive
 from anyjepa.nn.chunks import Queries
-from anyjepa.nn.observation import ObservationEncoder
 from anyjepa.objectives.prediction import check_regularizer, prediction_loss
 from anyjepa.objectives.regularizers import RegularizerConfig
 from anyjepa.objectives.targets import TARGET_RULES
@@ -131,22 +137,8 @@ class ACTJEPA(ChunkingPolicy, Predictive):
 
     def build(self, c: Any) -> None:
         """Encoder, predictor, decoder, head and their first weights."""
-        self.context_encoder = ObservationEncoder(
-            c.state_size,
-            c.cameras,
-            c.image_size,
-            tasks=c.tasks,
-            dim=c.dim,
-            depth=c.depth,
-            heads=c.heads,
-            hidden=c.hidden,
-            dropout=c.dropout,
-            trunk_kind=c.trunk,
-            trunk_norm=c.trunk_norm,
-            length=c.horizon,
-            turn=2 * 3.14 if c.compat == "official" else 2 * math.pi,
-            imagenet=c.image_norm == "imagenet",
-        )
+        turn = 2 * 3.14 if c.compat == "official" else 2 * math.pi
+        self.context_encoder = observation_encoder(c, length=c.horizon, turn=turn)
         self.predictor = Queries(
             c.horizon,
             c.dim,

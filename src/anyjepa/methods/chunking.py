@@ -14,7 +14,7 @@ from anyjepa.bundle import Bundle, Inputs, Shape, described
 from anyjepa.contract import Batch, Layout, Method, Representation
 from anyjepa.errors import ConfigError, nearest
 from anyjepa.nn.chunks import Layer
-from anyjepa.nn.observation import observation_parts
+from anyjepa.nn.observation import ObservationEncoder, observation_parts
 from anyjepa.objectives.targets import ENCODERS
 from anyjepa.schedules import OptimConfig
 
@@ -221,6 +221,25 @@ class ChunkingPolicy(Method):
         if encoder not in ENCODERS:
             raise ConfigError(f"unknown encoder '{encoder}': {nearest(encoder, ENCODERS)}")
         return encoder
+
+
+def observation_encoder(c: Any, **rest: Any) -> ObservationEncoder:
+    """The encoder of observations of a fitted config; ``rest``: what else a method asks of it."""
+    return ObservationEncoder(
+        c.state_size,
+        c.cameras,
+        c.image_size,
+        tasks=c.tasks,
+        dim=c.dim,
+        depth=c.depth,
+        heads=c.heads,
+        hidden=c.hidden,
+        dropout=c.dropout,
+        trunk_kind=c.trunk,
+        trunk_norm=c.trunk_norm,
+        imagenet=c.image_norm == "imagenet",
+        **rest,
+    )
 
 
 def inside(parts: Bundle, pad: str) -> Bool[Tensor, "B T"]:
