@@ -120,8 +120,9 @@ class IJEPAConfig(ViTConfig):
 class IJEPA(Predictive):
     """I-JEPA as a module. See the file header for the equation.
 
-    Methods that are I-JEPA with other tokens, positions, masks or weights of the loss derive from it and replace ``parts``,
-    ``initialise``, ``draw_masks`` or ``compare``; they bring a config with the fields that are read here.
+    Methods that are I-JEPA with other tokens, positions, masks, targets or weights of the loss derive from it and replace
+    ``parts``, ``initialise``, ``draw_masks``, ``make_targets``, ``see`` or ``compare``; they bring a config with the fields
+    that are read here.
 
     Args:
         config: what is None in it is filled in by :meth:`IJEPAConfig.fit`.
@@ -180,11 +181,8 @@ class IJEPA(Predictive):
 
         patches = self.context_encoder.tokenizer.cut(batch.inputs)
         with self.making_targets():
-            target = self.target_encoder(patches, outputs=wanted)
-            if self.config.target_norm:
-                target = F.layer_norm(target.float(), target.shape[-1:])
-            target = gather_targets(target, where)
-        context = self.context_encoder(patches, masks.context, valid=masks.context_valid)
+            target = self.make_targets(batch.inputs, patches, wanted, where)
+        context = self.see(patches, masks)
         predicted = self.predictor(context, masks.context, masks.targets, valid=masks.context_valid)
 
         loss, losses = prediction_loss(
@@ -198,6 +196,24 @@ class IJEPA(Predictive):
             step=batch.step,
         )
         return Output(loss, losses, context, predicted, target.detach(), masks)
+
+    def make_targets(self, x: Tensor, patches: Tensor, wanted: Tensor, where: Tensor) -> Tensor:
+        """What is to be predicted, (B, M, P, D).
+
+        Args:
+            x: inputs of the batch, as they came.
+            patches: the same, cut by the tokenizer.
+            wanted: tokens of each sample that are asked for at all, (B, W), see :func:`wanted_tokens`.
+            where: where each target token stands among them, (B, M, P).
+        """
+        target = self.target_encoder(patches, outputs=wanted)
+        if self.config.target_norm:
+            target = F.layer_norm(target.float(), target.shape[-1:])
+        return gather_targets(target, where)
+
+    def see(self, patches: Tensor, masks: Masks) -> Tensor:
+        """What the predictor is told of the context tokens, (B, K, D)."""
+        return self.context_encoder(patches, masks.context, valid=masks.context_valid)
 
     def compare(
         self, predicted: Float[Tensor, "B M P D"], target: Float[Tensor, "B M P D"], masks: Masks
