@@ -6,8 +6,10 @@ Arms: ``seq`` (views and actions), ``blind`` (the same sequences without actions
 negative control ``chance`` (actions of other draws). All have the same encoder, optimizer, number of encoded views and steps.
 
 COIL-20: pretraining and heads see the first objects, of each three blocks of 15 degrees out of four. Classes and R2 are scored
-on the views of the fourth blocks; R2 also on the last objects, of which nothing was ever seen. CIFAR-10: pretraining on training
-images; heads are fitted on some of them and scored on test images.
+on the views of the fourth blocks; R2 also on the last objects, of which nothing was ever seen. With ``--few`` the probes of
+classes get so many labelled views of each object alone. Where the predictor is told actions, turns of the object are planned
+from a view to another (seq_jepa_turntable.py). CIFAR-10: pretraining on training images; heads are fitted on some of them and
+scored on test images.
 """
 
 from __future__ import annotations
@@ -40,6 +42,7 @@ from anyjepa.evaluation.sequence_tasks import (
 from anyjepa.randomness import permutation
 from anyjepa.schedules import OptimConfig
 from anyjepa.training.optimizer import build_optimizer, set_schedules
+from seq_jepa_turntable import turn_scores
 
 VIEWS = modality("views")
 MODEL = dict(
@@ -122,16 +125,20 @@ class Material:
         pretrain: what is pretrained on.
         train, test: for classes, for R2 and for paths.
         others: a further test of R2: objects never seen; None: there are none.
+        labelled: what probes of classes are fitted on; None: ``train``.
+        table: all views, their angles, and the rows at which planning starts, by name; None: nothing is planned.
     """
 
     pretrain: ViewsDataset
     train: Part
     test: Part
     others: Part | None
+    labelled: Part | None = None
+    table: tuple[ViewsDataset, np.ndarray, dict[str, np.ndarray]] | None = None
 
 
-def coil(data: Path, objects: int, side: int, observed: tuple[int, int]) -> Material:
-    """COIL-20 with objects and angles held out."""
+def coil(data: Path, objects: int, side: int, observed: tuple[int, int], few: int) -> Material:
+    """COIL-20 with objects and angles held out; ``few`` labelled views of each object, 0: all."""
     config = ViewsConfig(size=side, observed=observed)
     source = VIEWS.open(data / "views-coil20" / "COIL20.mat", config, labels=True)
     source, config = VIEWS.settle(source, config)
@@ -141,8 +148,17 @@ def coil(data: Path, objects: int, side: int, observed: tuple[int, int]) -> Mate
     seen, away = source.objects < objects, source.objects >= 20 - min(objects, 20 - objects)
     turned = np.rint(degrees / 5) // 3 % 4 == 3
     train = part(whole, np.flatnonzero(seen & ~turned))
+    labelled = (
+        Part(train.dataset, np.arange(0, len(train.rows), len(train.rows) // objects // few)) if few else None
+    )
+    starts = {"seen objects:": np.flatnonzero(seen & turned), "others:": np.flatnonzero(away & turned)}
     return Material(
-        train.dataset, train, part(whole, np.flatnonzero(seen & turned)), part(whole, np.flatnonzero(away))
+        train.dataset,
+        train,
+        part(whole, np.flatnonzero(seen & turned)),
+        part(whole, np.flatnonzero(away)),
+        labelled,
+        (whole, degrees, starts),
     )
 
 
@@ -163,7 +179,7 @@ def cifar(
 def score(method: Method, material: Material, seed: int, observed: int, setting: Setting) -> list[Found]:
     """All numbers of one method."""
     plain = replace(setting, seed=seed)
-    found = sequence_scores(method, material.train, material.test, plain)
+    found = sequence_scores(method, material.labelled or material.train, material.test, plain)
     others = [] if material.others is None else [material.others]
     found += equivariance_scores(method, material.train, material.test, plain, *others)
     path = replace(plain, lengths=(observed,))
@@ -171,6 +187,14 @@ def score(method: Method, material: Material, seed: int, observed: int, setting:
         found += path_scores(method, material.train, material.test, path)
     if method.config.conditions_predictor:
         found += retrieval_scores(method, material.train, material.test, replace(plain, lengths=(observed,)))
+    if method.config.conditions_predictor and material.table:
+        table, degrees, starts = material.table
+        for whose, rows in starts.items():
+            for how in ("planned", "chance"):
+                name = f"{whose} turns {how}:"
+                found += turn_scores(
+                    method, table, degrees, rows, name=name, seed=seed, planned=how == "planned"
+                )
     return found
 
 
@@ -194,13 +218,14 @@ def main() -> None:
     )
     parser.add_argument("--side", type=int, default=16, help="pixels of a view")
     parser.add_argument("--objects", type=int, default=6, help="of COIL-20, that are trained on")
+    parser.add_argument("--few", type=int, default=0, help="labelled views of each object of COIL-20, 0: all")
     parser.add_argument("--images", type=int, default=8000)
     parser.add_argument("--labelled", type=int, default=1500)
     parser.add_argument("--tests", type=int, default=800)
     parser.add_argument("--out", type=Path, required=True, help="a file of JSON lines that is added to")
     asked = parser.parse_args()
     if asked.set == "coil":
-        material = coil(asked.data, asked.objects, asked.side, tuple(asked.observed))
+        material = coil(asked.data, asked.objects, asked.side, tuple(asked.observed), asked.few)
     else:
         material = cifar(
             asked.data, asked.images, asked.labelled, asked.tests, asked.side, tuple(asked.observed)
@@ -231,6 +256,8 @@ def main() -> None:
                 "batch": arm.batch,
                 "lr": asked.lr,
                 "regularizer": asked.regularizer,
+                "objects": asked.objects,
+                "few": asked.few,
                 "loss": loss,
                 "train_cpu_s": round(trained, 1),
                 "cpu_s": round(time.process_time() - began, 1),
