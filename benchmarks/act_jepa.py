@@ -4,8 +4,8 @@
     python benchmarks/act_jepa.py rollout --work runs --episodes 17            # 17 episodes of each of the 3 seeds
     python benchmarks/act_jepa.py table
 
-``pusht.npz`` is what ``anyjepa demonstrate pusht`` writes, and ``reach2d.npz`` beside it what ``anyjepa demonstrate reach2d
---episodes 100`` does; the other data are robot-adroit-door and robot-mujoco-expert below the variable ANYJEPA_DATA. Results go to
+``pusht.npz`` is what ``anyjepa demonstrate pusht --episodes 200`` writes, ``pusht-keypoints.npz`` beside it the same for that world,
+and ``reach2d.npz`` what ``anyjepa demonstrate reach2d --episodes 100`` does; the other data are robot-adroit-door and robot-mujoco-expert below the variable ANYJEPA_DATA. Results go to
 benchmarks/results/act_jepa.json.
 """
 
@@ -44,7 +44,8 @@ DATA = {
     "door": ("robot-adroit-door/door-v0_demos.npz", "adroit-door", ":20", "20:", {}),
     "halfcheetah": ("robot-mujoco-expert/HalfCheetah-v2.npz", "halfcheetah", ":1", "1:", {}),
     "hopper": ("robot-mujoco-expert/Hopper-v2.npz", "hopper", ":1", "1:", {}),
-    "pusht": (None, "pusht", ":80", "80:100", {"size": (48, 48)}),
+    "pusht": (None, "pusht", ":180", "180:", {"size": (48, 48)}),
+    "pusht-keypoints": (None, "pusht-keypoints", ":180", "180:", {}),
     "reach2d": (None, "reach2d", ":80", "80:100", {}),
 }
 CHUNK = 16

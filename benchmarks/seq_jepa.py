@@ -1,6 +1,6 @@
 """seq-JEPA against its twins: what aggregate and encoder know of the class and of the transformation, on COIL-20 and CIFAR-10.
 
-    python benchmarks/seq_jepa.py --data DATA --set coil --out benchmarks/results
+    python benchmarks/seq_jepa.py --data DATA --set coil --out benchmarks/results/seq_jepa.jsonl
 
 Arms: ``seq`` (views and actions), ``blind`` (the same sequences without actions), ``invariant`` (two views, no actions), and the
 negative control ``chance`` (actions of other draws). All have the same encoder, optimizer, number of encoded views and steps.
