@@ -4,9 +4,9 @@
     python benchmarks/act_jepa.py rollout --work runs --episodes 17            # 17 episodes of each of the 3 seeds
     python benchmarks/act_jepa.py table
 
-``pusht.npz`` is what ``anyjepa demonstrate pusht --episodes 200`` writes, ``pusht-keypoints.npz`` beside it the same for that world,
-and ``reach2d.npz`` what ``anyjepa demonstrate reach2d --episodes 100`` does; the other data are robot-adroit-door and robot-mujoco-expert below the variable ANYJEPA_DATA. Results go to
-benchmarks/results/act_jepa.json.
+``pusht.npz`` is what ``anyjepa demonstrate pusht --episodes 200`` writes; ``pusht-keypoints.npz`` beside it the same for that
+world, ``reach2d.npz`` what ``anyjepa demonstrate reach2d --episodes 100`` does; the other data are robot-adroit-door and
+robot-mujoco-expert below the variable ANYJEPA_DATA. Results go to benchmarks/results/act_jepa.json.
 """
 
 from __future__ import annotations
