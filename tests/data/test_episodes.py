@@ -419,6 +419,37 @@ def test_frames_of_videos_are_those_of_the_table(tmp_path):
         assert abs(float(source.pictures(i, "top", (48, 64)).mean()) - 20 * t) < 8
 
 
+def with_shared_videos(folder, short=0):
+    """Version 3: one video holds two episodes, one after the other."""
+    folder = write_lerobot(folder, demonstrations(), version="v3.0", image=False)
+    key = "observation.images.top"
+    info = json.loads((folder / "meta/info.json").read_text())
+    info["features"][key] = {"dtype": "video", "shape": [48, 64, 3]}
+    (folder / "meta/info.json").write_text(json.dumps(info))
+    place = folder / "videos" / key / "chunk-000"
+    place.mkdir(parents=True)
+    lines = pq.read_table(folder / "meta/episodes/chunk-000/file-000.parquet").to_pylist()
+    for e, line in enumerate(lines):
+        line |= {f"videos/{key}/chunk_index": 0, f"videos/{key}/file_index": e // 2}
+        line[f"videos/{key}/from_timestamp"] = LENGTHS[e - 1] / 10 if e % 2 else 0.0
+    pq.write_table(pa.Table.from_pylist(lines), folder / "meta/episodes/chunk-000/file-000.parquet")
+    write_video(place / "file-000.mp4", LENGTHS[0] + LENGTHS[1])
+    write_video(place / "file-001.mp4", LENGTHS[2] + LENGTHS[3] - short)
+    return folder
+
+
+def test_episodes_that_share_a_video(tmp_path):
+    (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
+    source = open_episodes(with_shared_videos(tmp_path / "a"), EpisodesConfig())
+    first = LENGTHS[0]
+    for frame, shown in ((0, 0), (first - 1, first - 1), (first, first), (first + 3, first + 3)):
+        assert abs(float(source.pictures(frame, "top", (48, 64)).mean()) - 20 * shown % 256) < 8
+    # The first of the second video.
+    assert float(source.pictures(first + LENGTHS[1], "top", (48, 64)).mean()) < 8
+    with pytest.raises(DataError, match="has 19 pictures, the table needs 21"):
+        open_episodes(with_shared_videos(tmp_path / "b", short=2), EpisodesConfig())
+
+
 def test_videos_that_are_missing_or_short(tmp_path):
     (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir(), (tmp_path / "c").mkdir()
     with pytest.raises(DataError, match=r"episode 1 has no video of camera top.*episodes\.cameras=\[\]"):
