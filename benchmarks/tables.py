@@ -37,11 +37,12 @@ from anyjepa.evaluation import Budget, Features
 from anyjepa.evaluation.labelled import join
 from anyjepa.evaluation.scores import spread
 from anyjepa.randomness import permutation
-from anyjepa.tabular.compare import COLUMNS, TOKENS, UNTRAINED, Material, drawn, fit_row, read_material
 from anyjepa.tabular.fitting import FitConfig
 from anyjepa.tabular.inputs import Inputs
-from anyjepa.tabular.result import FORMS, NAMES
+from anyjepa.tabular.material import Material, drawn, read_material
+from anyjepa.tabular.result import COLUMNS, FORMS, NAMES, TOKENS, UNTRAINED
 from anyjepa.tabular.rows import inputs_of
+from anyjepa.tabular.scoring import fit_row
 from anyjepa.tabular.settings import MODELS
 from anyjepa.training import RunConfig
 

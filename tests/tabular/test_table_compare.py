@@ -18,8 +18,9 @@ from anyjepa.hub.layouts import own_files
 from anyjepa.hub.read import Loaded
 from anyjepa.hub.write import write_directory
 from anyjepa.tabular import TJEPA, FitConfig, ModelsResult, compare
-from anyjepa.tabular.compare import COLUMNS, RESULT, TOKENS, drawn, read_material
-from anyjepa.tabular.result import UNTRAINED, ModelRow, difference
+from anyjepa.tabular.compare import RESULT
+from anyjepa.tabular.material import drawn, read_material
+from anyjepa.tabular.result import COLUMNS, TOKENS, UNTRAINED, ModelRow, difference
 
 pytest.importorskip("xgboost", reason="it is in the extra 'models'")
 

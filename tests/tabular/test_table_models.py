@@ -10,10 +10,12 @@ from anyjepa.errors import ConfigError, DataError, MissingExtraError
 from anyjepa.evaluation import Budget
 from anyjepa.evaluation.task import Target
 from anyjepa.tabular import FitConfig, TableClassifier, TableRegressor
-from anyjepa.tabular.compare import COLUMNS, Material, fit_all
 from anyjepa.tabular.fitting import FittedModel
 from anyjepa.tabular.inputs import Inputs
+from anyjepa.tabular.material import Material
 from anyjepa.tabular.models import fit_model, hold_back, judge, make_samples, tune
+from anyjepa.tabular.result import COLUMNS
+from anyjepa.tabular.scoring import fit_all
 from anyjepa.tabular.settings import MODELS
 
 for package in ("rtdl_revisiting_models", "xgboost", "catboost"):
