@@ -1,32 +1,29 @@
 """Time of a training step of ACT-JEPA beside the official code, at equal shapes and weights, in turns.
 
-    python benchmarks/act_jepa_step.py --official CHECKOUT [--batch 16] [--pairs 5] [--profile]
+    python benchmarks/act_jepa_step.py --official CHECKOUT [--batch 16] [--pairs 5] [--clock cpu]
 
 CHECKOUT is a copy of the official repository at its first release ("init codebase"). It needs transformers and einops; its
-ResNet-18 starts at random here, nothing is downloaded. Both have the same weights, which is checked: their losses must agree.
-A step is forward, backward, clipping, AdamW (fused in both) and the moving average.
+ResNet-18 starts at random here, nothing is downloaded. Both have the same weights, which is checked: their losses must agree
+without dropout. A step is forward, backward, clipping, AdamW (fused in both) and the moving average.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import statistics
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import torch
 
+import report
 from anyjepa import create
 from anyjepa.bundle import Bundle
 from anyjepa.contract import Batch
 from anyjepa.methods.act_jepa import ACTJEPAConfig
 from anyjepa.nn.resnet import from_transformers
-from anyjepa.training.run_dir import write_whole
+from turns import Program, add_options, take_turns
 
-RESULTS = Path(__file__).parent / "results" / "act_jepa_step.json"
 HORIZON = 30
 
 
@@ -95,87 +92,79 @@ def as_ours(theirs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--official", type=Path, required=True)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--profile", action="store_true")
-    args = parser.parse_args()
-    torch.set_num_threads(1)
+def pair(checkout: Path) -> tuple[Any, Any]:
+    """Their model and ours, with the same weights."""
     torch.manual_seed(0)
-    theirs = official(args.official).train()
+    theirs = official(checkout)
     ours = create("act-jepa", ACTJEPAConfig(compat="official"))
     missing = ours.load_state_dict(as_ours(theirs.state_dict()), strict=False)
     assert not missing.missing_keys and not missing.unexpected_keys, missing
-    b = args.batch
-    state, action = torch.randn(b, HORIZON, 2), torch.randn(b, HORIZON, 2)
-    image, pad = (
-        torch.rand(b, 3, 96, 96),
-        torch.arange(HORIZON)[None] >= torch.randint(5, HORIZON + 1, (b, 1)),
-    )
+    return theirs, ours
+
+
+def sample(options: argparse.Namespace, i: int) -> tuple[Batch, dict[str, torch.Tensor]]:
+    """The batch of a step as we take it and as they do."""
+    b, draws = options.batch, torch.Generator().manual_seed(options.seed + i)
+    state, action = (torch.randn(b, HORIZON, 2, generator=draws) for _ in range(2))
+    image = torch.rand(b, 3, 96, 96, generator=draws)
+    pad = torch.arange(HORIZON)[None] >= torch.randint(5, HORIZON + 1, (b, 1), generator=draws)
     parts = Bundle(
         {
             "state": state, "state_pad": pad.float(), "action": action, "action_pad": pad.float(),
             "task": torch.zeros(b, 1), "image": image,
         }
     )  # fmt: skip
-    batch = Batch(parts, torch.arange(b))
     inputs = {
         "observation.state": state, "observation.state_is_pad": pad, "action_is_pad": pad, "observation.image": image,
         "task_index": torch.zeros(b, dtype=torch.long), "labels": action,
     }  # fmt: skip
-    ours.eval(), theirs.eval()
-    with torch.no_grad():
-        mine, other = ours(batch), theirs(**inputs)
-    agreement = {
+    return Batch(parts, torch.arange(b), i), inputs
+
+
+@torch.no_grad()
+def agreement(options: argparse.Namespace) -> dict[str, Any]:
+    """Losses and outputs of both without dropout."""
+    theirs, ours = pair(options.official)
+    batch, inputs = sample(options, 0)
+    mine, other = ours.eval()(batch), theirs.eval()(**inputs)
+    inside = ~inputs["observation.state_is_pad"]
+    found = {
         "loss": [mine.loss.item(), other["loss"].item()],
-        "targets": (mine.target[:, 0] - other["abstract_labels"])[~pad].abs().max().item(),
+        "targets": (mine.target[:, 0] - other["abstract_labels"])[inside].abs().max().item(),
         "context": (mine.context - other["encoder_hidden_states"]).abs().max().item(),
     }
-    print(json.dumps(agreement))
-    assert abs(agreement["loss"][0] - agreement["loss"][1]) < 1e-4, "the two do not compute the same"
-    ours.train(), theirs.train()
-    groups = {
-        "ours": torch.optim.AdamW([p for p in ours.parameters() if p.requires_grad], lr=1e-5, fused=True),
-        "official": torch.optim.AdamW(
-            [p for p in theirs.parameters() if p.requires_grad], lr=1e-5, fused=True
-        ),
-    }
+    assert abs(found["loss"][0] - found["loss"][1]) < 1e-4, f"the two do not compute the same: {found}"
+    return found
 
-    def step(which: str) -> float:
-        began, optimizer = time.process_time(), groups[which]
-        model = ours if which == "ours" else theirs
-        loss = ours(batch).loss if which == "ours" else theirs(**inputs)["loss"]
+
+def make(program: str, options: argparse.Namespace) -> Program:
+    """A program, and what it is given."""
+    theirs, ours = pair(options.official)
+    model = (ours if program == "anyjepa" else theirs).train()
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5, fused=True)
+
+    def step(batch: Batch, inputs: dict[str, torch.Tensor]) -> float:
+        loss = model(batch).loss if program == "anyjepa" else model(**inputs)["loss"]
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        ours.after_step(0) if which == "ours" else theirs.update_target_encoder(0.996)
-        return time.process_time() - began
+        model.after_step(0) if program == "anyjepa" else model.update_target_encoder(0.996)
+        return loss.item()
 
-    step("ours"), step("official")
-    seconds: dict[str, list[float]] = {"ours": [], "official": []}
-    for i in range(args.pairs):
-        for which in ("ours", "official") if i % 2 == 0 else ("official", "ours"):
-            seconds[which].append(step(which))
-    middle = {which: statistics.median(values) for which, values in seconds.items()}
-    found = {
-        "clock": "CPU time of one thread", "batch": b, "seconds": seconds, "median": middle,
-        "ratio": middle["official"] / middle["ours"], "agreement": agreement, "torch": torch.__version__,
-    }  # fmt: skip
-    print(json.dumps({"median": middle, "ratio": found["ratio"]}))
-    if args.profile:
-        found["profile"] = {}
-        for which in seconds:
-            with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
-                step(which)
-            table = sorted(profile.key_averages(), key=lambda e: -e.self_cpu_time_total)[:14]
-            found["profile"][which] = {e.key: round(e.self_cpu_time_total / 1e6, 4) for e in table}
-        print(json.dumps(found["profile"], indent=1))
-    write_whole(RESULTS, json.dumps(found, indent=1) + "\n")
+    return Program(step, lambda i: sample(options, i))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--official", type=Path, required=True)
+    parser.add_argument("--batch", type=int, default=16)
+    add_options(parser, pairs=5, threads=1)
+    options = parser.parse_args()
+    facts = {"batch": options.batch, "horizon": HORIZON, "agreement": agreement(options)}
+    report.step("act_jepa_step", options, facts | take_turns(make, options).figures())
 
 
 if __name__ == "__main__":

@@ -11,10 +11,8 @@ loss, backward, AdamW with its schedules, moving average.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import statistics
 import sys
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
@@ -25,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import report
-from ijepa_step import profile
+from turns import Program, add_options, take_turns
 
 
 @dataclass(frozen=True)
@@ -186,101 +184,37 @@ def ours(name: str) -> str:
     return name
 
 
-def work(connection: Any, name: str, options: argparse.Namespace, program: str) -> None:
-    """A process: runs one step when asked. Answers (seconds, loss)."""
-    if program == "anyjepa":
-        from anyjepa.training.allocator import tune_allocator
-
-        tune_allocator()
-    torch.set_num_threads(options.threads)
+def make(program: str, options: argparse.Namespace) -> Program:
+    """A program, and what it is given."""
     use_official(options.official)
-    setting = SETTINGS[name]
+    setting = SETTINGS[options.setting]
     held: Any = Official(setting, options)
     if program == "anyjepa":
         held = Ours(setting, held)
     from anyjepa.contract import Layout
     from anyjepa.masking.roi_time import RoiTimeConfig, roi_time_masks
 
-    connection.send(None)
-    clock = time.process_time if options.clock == "cpu" else time.perf_counter
-    while (request := connection.recv()) is not None:
-        i, profiled = request
-        index = torch.arange(setting.batch)
-        layout = Layout((setting.rois, setting.frames // 16))
+    index, layout = torch.arange(setting.batch), Layout((setting.rois, setting.frames // 16))
+
+    def inputs(i: int) -> tuple[Tensor, Tensor, Tensor]:
         masks = roi_time_masks(RoiTimeConfig(), layout, seed=options.seed, step=i, index=index.numpy())
         generator = torch.Generator().manual_seed(options.seed + i)
         clips = torch.randn(setting.batch, 1, setting.rois, setting.frames, generator=generator)
-        inputs = (clips, masks.context, masks.targets[:, 0])
-        if profiled:
-            connection.send(profile(held.step, *inputs))
-            continue
-        start = clock()
-        loss = held.step(*inputs)
-        connection.send((clock() - start, loss, masks.context.shape[1], masks.targets.shape[2]))
+        return clips, masks.context, masks.targets[:, 0]
 
-
-def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
-    """All figures of one setting."""
-    spawn = multiprocessing.get_context("spawn")
-    pipes = {}
-    for program in ("official", "anyjepa"):
-        here, there = spawn.Pipe()
-        spawn.Process(target=work, args=(there, name, options, program), daemon=True).start()
-        here.recv()
-        pipes[program] = here
-    seen: dict[str, list[tuple[float, float, int, int]]] = {program: [] for program in pipes}
-    for i in range(options.warmup + options.pairs):
-        for program, pipe in pipes.items():
-            pipe.send((i, False))
-            seen[program].append(pipe.recv())
-            time.sleep(0.02)  # threads of the last program that still spin go to sleep
-    profiles = {}
-    for program, pipe in pipes.items():
-        pipe.send((options.warmup + options.pairs, True))
-        profiles[program] = pipe.recv()
-        pipe.send(None)
-    timed = {program: [row[0] for row in rows[options.warmup :]] for program, rows in seen.items()}
-    ratios = [a / b for a, b in zip(timed["official"], timed["anyjepa"], strict=True)]
-    apart = [abs(a[1] - b[1]) for a, b in zip(seen["official"], seen["anyjepa"], strict=True)]
-    return {
-        "setting": asdict(SETTINGS[name]),
-        "mean tokens: context, targets": [
-            round(statistics.mean(row[k] for row in seen["anyjepa"][options.warmup :]), 1) for k in (2, 3)
-        ],
-        "median ratio of pairs, official / anyjepa": round(statistics.median(ratios), 3),
-        "ratios": [round(r, 3) for r in ratios],
-        "milliseconds": {
-            program: {"median": round(statistics.median(v) * 1e3, 1), "best": round(min(v) * 1e3, 1)}
-            for program, v in timed.items()
-        },
-        "profile of one step, ms": profiles,
-        "losses": {program: [row[1] for row in rows[:5]] for program, rows in seen.items()},
-        "largest difference of losses": max(apart),
-    }
+    return Program(held.step, inputs, lambda clips, context, targets: (context.shape[1], targets.shape[1]))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--official", required=True, help="checkout of Eric-LRL/Brain-JEPA")
-    parser.add_argument("--setting", choices=[*SETTINGS, "all"], default="all")
-    parser.add_argument("--pairs", type=int, default=10)
-    parser.add_argument("--warmup", type=int, default=2, help="untimed pairs before")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument(
-        "--clock", choices=["wall", "cpu"], default="wall", help="cpu: processor time, for busy machines"
-    )
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--setting", choices=SETTINGS, default="small-116")
+    add_options(parser, pairs=10)
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    for name in SETTINGS if options.setting == "all" else [options.setting]:
-        result = measure(name, options)
-        ratio = result["median ratio of pairs, official / anyjepa"]
-        print(
-            f"{name}: {result['milliseconds']}, ratio {ratio}, losses differ by {result['largest difference of losses']:.1e}"
-        )
-        run = {k: v for k, v in vars(options).items() if k not in ("official", "setting")}
-        suffix = "-cputime" * (options.clock == "cpu")
-        report.write(f"brainjepa_step-{name}{suffix}", report.machine() | {"run": run} | result)
+    turns = take_turns(make, options)
+    tokens = [round(statistics.mean(column), 1) for column in zip(*turns.notes, strict=True)]
+    facts = {"setting": asdict(SETTINGS[options.setting]), "mean tokens: context, targets": tokens}
+    report.step(f"brainjepa_step-{options.setting}", options, facts | turns.figures())
 
 
 if __name__ == "__main__":

@@ -12,10 +12,8 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import multiprocessing
 import statistics
 import sys
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ import torch
 from torch import Tensor
 
 import report
+from turns import Program, add_options, take_turns
 
 
 @dataclass(frozen=True)
@@ -128,102 +127,32 @@ def _official_file(options: argparse.Namespace, name: str) -> Any:
     return module
 
 
-def work(connection: Any, name: str, options: argparse.Namespace, program: str) -> None:
-    """A process: one program, one step for each request; answers (seconds, loss)."""
-    if program == "anyjepa":
-        from anyjepa.training.allocator import tune_allocator
-
-        tune_allocator()
-    torch.set_num_threads(options.threads)
+def make(program: str, options: argparse.Namespace) -> Program:
+    """A program, and what it is given."""
     sys.path.insert(0, options.official)
     import numpy as np
 
     MaskCollator = _official_file(options, "data/masks.py").MaskCollator  # noqa: N806
-    setting = SETTINGS[name]
+    setting = SETTINGS[options.setting]
     collator = MaskCollator(patch_size=25, min_block_size=10, min_keep_ratio=0.15, max_keep_ratio=0.25)
     np.random.seed(options.seed)
-    total = options.warmup + options.pairs
+    total = options.warmup + options.pairs + 1
     drawn = [collator([torch.zeros(12, 5000)] * setting.batch)[1:] for _ in range(total)]
     official = Official(setting, options)
     held: Any = official if program == "official" else Ours(setting, official)
-    del official
-    connection.send([context.shape[1] for context, _ in drawn])
-    clock = time.process_time if options.clock == "cpu" else time.perf_counter
-    while (request := connection.recv()) is not None:
-        i, profiled = request
+
+    def inputs(i: int) -> tuple[Tensor, Tensor, Tensor]:
         x = torch.randn(setting.batch, 12, 5000, generator=torch.Generator().manual_seed(options.seed + i))
-        if profiled:
-            connection.send(profile(held.step, x, *drawn[i]))
-            continue
-        start = clock()
-        loss = held.step(x, *drawn[i])
-        connection.send((clock() - start, loss))
+        return x, *drawn[i]
 
-
-def profile(step: Any, *inputs: Any) -> dict[str, float]:
-    """Milliseconds that one step spends in each operator itself, the longest ones."""
-    with torch.profiler.profile() as found:
-        step(*inputs)
-    spent = {event.key: event.self_cpu_time_total / 1e3 for event in found.key_averages()}
-    longest = sorted(spent, key=lambda name: -spent[name])[:12]
-    shares = {name: round(spent[name], 1) for name in longest}
-    return shares | {"all others": round(sum(spent.values()) - sum(shares.values()), 1)}
-
-
-def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
-    """All figures of one setting."""
-    spawn = multiprocessing.get_context("spawn")
-    pipes = {}
-    for program in ("official", "anyjepa"):
-        here, there = spawn.Pipe()
-        spawn.Process(target=work, args=(there, name, options, program), daemon=True).start()
-        # So that a process that dies ends the wait for it.
-        there.close()
-        pipes[program], kept = here, here.recv()
-    total = options.warmup + options.pairs
-    seconds: dict[str, list[float]] = {program: [] for program in pipes}
-    losses: dict[str, list[float]] = {program: [] for program in pipes}
-    for i in range(total):
-        for program, pipe in pipes.items():
-            pipe.send((i, False))
-            spent, loss = pipe.recv()
-            seconds[program].append(spent)
-            losses[program].append(loss)
-    profiles = {}
-    for program, pipe in pipes.items():
-        pipe.send((total - 1, True))
-        profiles[program] = pipe.recv()
-        pipe.send(None)
-    timed = {program: values[options.warmup :] for program, values in seconds.items()}
-    ratios = [a / b for a, b in zip(timed["official"], timed["anyjepa"], strict=True)]
-    apart = [abs(a - b) for a, b in zip(losses["official"], losses["anyjepa"], strict=True)]
-    return {
-        "setting": asdict(SETTINGS[name]) | {"leads": 12, "samples": 5000},
-        "mean visible tokens of 200": round(statistics.mean(kept[options.warmup :]), 1),
-        "official / anyjepa": {
-            "median ratio of pairs": round(statistics.median(ratios), 3),
-            "quartiles": [round(q, 3) for q in statistics.quantiles(ratios, n=4)],
-        },
-        "milliseconds": {
-            program: {"median": round(statistics.median(v) * 1e3, 1), "best": round(min(v) * 1e3, 1)}
-            for program, v in timed.items()
-        },
-        "largest difference of losses": {"first 5 steps": max(apart[:5]), f"{total} steps": max(apart)},
-        "profile of one step, ms": profiles,
-    }
+    return Program(held.step, inputs, lambda x, context, targets: context.shape[1])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--official", required=True, help="checkout of kweimann/ECG-JEPA")
-    parser.add_argument("--setting", choices=[*SETTINGS, "all"], default="all")
-    parser.add_argument("--pairs", type=int, default=12)
-    parser.add_argument("--warmup", type=int, default=3, help="untimed pairs before")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument(
-        "--clock", choices=["wall", "cpu"], default="wall", help="cpu: processor time, for busy machines"
-    )
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--setting", choices=SETTINGS, default="xs")
+    add_options(parser, pairs=12, warmup=3)
     parser.add_argument(
         "--official-sdpa", action="store_true", help="the attention that the official code uses on a GPU"
     )
@@ -234,16 +163,13 @@ def main() -> None:
         sys.exit(
             f"--official {options.official}: no models/JEPA.py there; expected a checkout of kweimann/ECG-JEPA"
         )
-    for name in SETTINGS if options.setting == "all" else [options.setting]:
-        result = measure(name, options)
-        print(
-            f"\n{name}: {result['official / anyjepa']}, {result['milliseconds']}, {result['largest difference of losses']}"
-        )
-        for program, shares in result["profile of one step, ms"].items():
-            print(f"  {program}: {shares}")
-        run = {k: v for k, v in vars(options).items() if k not in ("official", "setting")}
-        suffix = "-cputime" * (options.clock == "cpu") + "-gpu-kernels" * options.official_sdpa
-        report.write(f"ecg_step-{name}{suffix}", report.machine() | {"run": run} | result)
+    turns = take_turns(make, options)
+    facts = {
+        "setting": asdict(SETTINGS[options.setting]) | {"leads": 12, "samples": 5000},
+        "mean visible tokens of 200": round(statistics.mean(turns.notes), 1),
+    }
+    name = f"ecg_step-{options.setting}" + "-gpu-kernels" * options.official_sdpa
+    report.step(name, options, facts | turns.figures())
 
 
 if __name__ == "__main__":

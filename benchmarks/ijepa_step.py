@@ -14,7 +14,6 @@ import argparse
 import multiprocessing
 import statistics
 import time
-from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -24,6 +23,7 @@ from torch import Tensor
 import report
 from flops import flops, peak, synchronize
 from programs import SETTINGS, Official, Ours, Setting
+from turns import profile
 
 
 def work(
@@ -64,17 +64,6 @@ def work(
         loss = held[program].step(images, context, targets)
         synchronize(options)
         connection.send((clock() - start, loss))
-
-
-def profile(step: Callable[..., float], *inputs: Any) -> dict[str, float]:
-    """Milliseconds that one step spends in each operator itself, the longest ones."""
-    with torch.profiler.profile() as found:
-        step(*inputs)
-    kind = "self_device_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
-    spent = {event.key: getattr(event, kind) / 1e3 for event in found.key_averages()}
-    longest = sorted(spent, key=lambda name: -spent[name])[:12]
-    shares = {name: round(spent[name], 1) for name in longest}
-    return shares | {"all others": round(sum(spent.values()) - sum(shares.values()), 1)}
 
 
 def draw_masks(setting: Setting, options: argparse.Namespace) -> list[tuple[list[Tensor], list[Tensor]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import logging
 import platform
@@ -56,3 +57,13 @@ def write(name: str, content: dict[str, Any]) -> None:
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps(content, indent=1) + "\n")
     print(f"written: {path}")
+
+
+def step(name: str, options: argparse.Namespace, figures: dict[str, Any]) -> None:
+    """Print and write what a comparison of steps has found, with the options it was run with."""
+    for program, spent in figures["milliseconds"].items():
+        print(f"  {program:<10}{spent['median']:>10.1f} ms median{spent['best']:>10.1f} ms best")
+    print(f"  ratio {figures['median ratio of pairs, official / anyjepa']}, of pairs {figures['ratios']}")
+    print(f"  losses apart: {figures['largest difference of losses']}")
+    run = {key: value for key, value in vars(options).items() if key not in ("official", "setting")}
+    write(name + "-cputime" * (options.clock == "cpu"), machine() | {"run": run} | figures)

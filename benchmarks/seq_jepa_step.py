@@ -3,8 +3,8 @@
     git clone https://github.com/hafezgh/seq-jepa
     python benchmarks/seq_jepa_step.py --official seq-jepa/seq-jepa --setting rotation-64 --threads 1 --clock cpu
 
-The official code (MIT) is run; nothing of it is here. The programs take turns, one step each, in one process; the ratio is the
-median over pairs of steps. With dropout off in both the losses of the first step must agree to 1e-4. The official models are
+The official code (MIT) is run; nothing of it is here. Each program has a process of its own; they take turns, and the ratio is
+the median over pairs of steps. With dropout off in both the losses of the first step must agree to 1e-4. The official models are
 built on torchvision; where that is not installed, its one network that is needed is stood in for by plain PyTorch modules of the
 same shapes, in the default memory layout, as torchvision has it.
 """
@@ -12,13 +12,8 @@ same shapes, in the default memory layout, as torchvision has it.
 from __future__ import annotations
 
 import argparse
-import json
-import platform
-import statistics
 import sys
-import time
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,13 +22,12 @@ import torch
 from torch import Tensor, nn
 
 import anyjepa
+import report
 from anyjepa.bundle import Bundle
 from anyjepa.contract import Batch
 from anyjepa.nn.resnet import ResNet
-from anyjepa.training.allocator import tune_allocator
 from anyjepa.training.optimizer import build_optimizer, set_schedules
-
-RESULTS = Path(__file__).parent / "results"
+from turns import Program, add_options, take_turns
 
 
 @dataclass(frozen=True)
@@ -153,7 +147,7 @@ def to_ours(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
     """Official weights under our names."""
     starts = {
         "target_encoder.": "target.copy.",
-        "encoder.": "encoder.",
+        "encoder.": "context_encoder.",
         "action_proj.0.": "action_projector.linear.",
         "action_proj.1.": "action_projector.norm.",
         "agg_token": "aggregator.token",
@@ -178,56 +172,22 @@ def _quiet(model: nn.Module) -> None:
             module.dropout = 0.0
 
 
-def profile(step: Any, *inputs: Tensor) -> dict[str, float]:
-    """Milliseconds that one step spends in each operator itself, the longest ones."""
-    with torch.profiler.profile() as found:
-        step(*inputs)
-    spent = {event.key: event.self_cpu_time_total / 1e3 for event in found.key_averages()}
-    longest = sorted(spent, key=lambda name: -spent[name])[:10]
-    shares = {name: round(spent[name], 1) for name in longest}
-    return shares | {"all others": round(sum(spent.values()) - sum(shares.values()), 1)}
-
-
-def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
-    """All figures of one setting."""
-    setting = SETTINGS[name]
+def make(program: str, options: argparse.Namespace) -> Program:
+    """A program, and what it is given."""
+    stand_in()
+    sys.path.insert(0, str(Path(options.official) / "src"))
+    setting = SETTINGS[options.setting]
     official = Official(setting, options.seed)
-    programs = {"official": official, "anyjepa": Ours(setting, official.model)}
-    clock = time.process_time if options.clock == "cpu" else time.perf_counter
-    seconds: dict[str, list[float]] = {program: [] for program in programs}
-    losses: dict[str, list[float]] = {program: [] for program in programs}
-    for i in range(options.warmup + options.pairs):
+    held: Any = official if program == "official" else Ours(setting, official.model)
+
+    def inputs(i: int) -> tuple[Tensor, Tensor]:
         draws = torch.Generator().manual_seed(options.seed + i)
         views = torch.randn(
             setting.batch, setting.observed + 1, 3, setting.side, setting.side, generator=draws
         )
-        actions = torch.randn(setting.batch, setting.observed, setting.actions, generator=draws)
-        for program in sorted(programs, reverse=bool(i % 2)):
-            start = clock()
-            loss = programs[program].step(views, actions)  # type: ignore[attr-defined]
-            seconds[program].append(clock() - start)
-            losses[program].append(loss)
-        print(i, {program: round(values[-1], 3) for program, values in seconds.items()}, flush=True)
-    apart = abs(losses["official"][0] - losses["anyjepa"][0])
-    assert apart < 1e-4, f"the losses of the first step differ by {apart}"
-    timed = {program: values[options.warmup :] for program, values in seconds.items()}
-    ratios = [a / b for a, b in zip(timed["official"], timed["anyjepa"], strict=True)]
-    return {
-        "setting": asdict(setting),
-        "official / anyjepa": {
-            "median ratio of pairs": round(statistics.median(ratios), 3),
-            "least, most": [round(min(ratios), 3), round(max(ratios), 3)],
-            "pairs": len(ratios),
-        },
-        "milliseconds": {
-            program: {"median": round(statistics.median(v) * 1e3, 1), "best": round(min(v) * 1e3, 1)}
-            for program, v in timed.items()
-        },
-        "losses of the first step apart": apart,
-        "profile of one step, ms": {
-            name: profile(held.step, views, actions) for name, held in programs.items()
-        },  # type: ignore[attr-defined]
-    }
+        return views, torch.randn(setting.batch, setting.observed, setting.actions, generator=draws)
+
+    return Program(held.step, inputs)
 
 
 def main() -> None:
@@ -239,29 +199,14 @@ def main() -> None:
         "--official", required=True, help="the directory that holds src/ of the official code"
     )
     parser.add_argument("--setting", choices=SETTINGS, default="rotation-128")
-    parser.add_argument("--pairs", type=int, default=10)
-    parser.add_argument("--warmup", type=int, default=2)
-    parser.add_argument("--threads", type=int)
-    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
-    parser.add_argument("--seed", type=int, default=0)
+    add_options(parser, pairs=10)
     options = parser.parse_args()
-    tune_allocator()
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    stand_in()
-    sys.path.insert(0, str(Path(options.official) / "src"))
-    found = measure(options.setting, options)
-    found |= {
-        "date": datetime.now(UTC).date().isoformat(),
-        "machine": platform.processor() or platform.machine(),
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-        "clock": options.clock,
-    }
-    text = json.dumps(found, indent=1)
-    print(text)
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"seq_jepa_step-{options.setting}.json").write_text(text + "\n")
+    figures = take_turns(make, options).figures()
+    apart = figures["largest difference of losses"]["first step"]
+    assert apart < 1e-4, f"the losses of the first step differ by {apart}"
+    report.step(
+        f"seq_jepa_step-{options.setting}", options, {"setting": asdict(SETTINGS[options.setting])} | figures
+    )
 
 
 if __name__ == "__main__":

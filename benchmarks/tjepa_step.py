@@ -13,10 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
-import multiprocessing
-import statistics
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import report
-from ijepa_step import profile
+from turns import Program, add_options, take_turns
 
 COLUMNS, BATCH = 54, 512
 DROPOUT = {"published": (0.0018542257314766695, 0.0019307456645321797), "none": (0.0, 0.0)}
@@ -205,97 +202,38 @@ def renamed(theirs: dict[str, Tensor], ours: dict[str, Tensor]) -> dict[str, Ten
     return {name: value for name, value in found.items() if name in ours}
 
 
-def work(connection: Any, options: argparse.Namespace, program: str) -> None:
-    """A process: runs one step when asked. Answers (seconds, loss, columns of the context, columns of the targets)."""
-    if program == "anyjepa":
-        from anyjepa.training.allocator import tune_allocator
-
-        tune_allocator()
-    torch.set_num_threads(options.threads)
+def make(program: str, options: argparse.Namespace) -> Program:
+    """A program, and what it is given."""
     use_official(options.official)
     held: Any = Official(options)
     if program == "anyjepa":
         held = Ours(options, held)
     from anyjepa.masking.features import FeatureMaskConfig, feature_masks
 
-    connection.send(None)
-    clock = time.process_time if options.clock == "cpu" else time.perf_counter
-    while (request := connection.recv()) is not None:
-        i, profiled = request
+    def inputs(i: int) -> tuple[Tensor, Tensor, list[Tensor]]:
         masks = feature_masks(
             FeatureMaskConfig(), COLUMNS, seed=options.seed, step=i, index=range(BATCH), official=True
         )
         rows = torch.rand(BATCH, COLUMNS, generator=torch.Generator().manual_seed(options.seed + i))
-        inputs = (rows, masks.context, list(masks.targets.unbind(1)))
-        if profiled:
-            connection.send(profile(held.step, *inputs))
-            continue
-        start = clock()
-        loss = held.step(*inputs)
-        connection.send((clock() - start, loss, masks.context.shape[1], masks.targets.shape[2]))
+        return rows, masks.context, list(masks.targets.unbind(1))
 
-
-def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """All figures."""
-    spawn = multiprocessing.get_context("spawn")
-    pipes = {}
-    for program in ("official", "anyjepa"):
-        here, there = spawn.Pipe()
-        spawn.Process(target=work, args=(there, options, program), daemon=True).start()
-        there.close()  # so that the end of the process is the end of the pipe
-        here.recv()
-        pipes[program] = here
-    seen: dict[str, list[tuple[float, float, int, int]]] = {program: [] for program in pipes}
-    for i in range(options.warmup + options.pairs):
-        for program, pipe in pipes.items():
-            pipe.send((i, False))
-            seen[program].append(pipe.recv())
-        print(i, *(f"{program} {rows[-1][0]:.2f} s" for program, rows in seen.items()), flush=True)
-    profiles = {}
-    for program, pipe in pipes.items():
-        if options.profile:
-            pipe.send((options.warmup + options.pairs, True))
-            profiles[program] = pipe.recv()
-        pipe.send(None)
-    timed = {program: [row[0] for row in rows[options.warmup :]] for program, rows in seen.items()}
-    ratios = [a / b for a, b in zip(timed["official"], timed["anyjepa"], strict=True)]
-    apart = [abs(a[1] - b[1]) for a, b in zip(seen["official"], seen["anyjepa"], strict=True)]
-    return {
-        "rows": BATCH,
-        "columns": COLUMNS,
-        "dropout": DROPOUT[options.dropout],
-        "columns in the context, and in each set of targets": [row[2:] for row in seen["anyjepa"]],
-        "median ratio of pairs, official / anyjepa": round(statistics.median(ratios), 3),
-        "ratios": [round(r, 3) for r in ratios],
-        "milliseconds": {
-            program: {"median": round(statistics.median(v) * 1e3, 1), "best": round(min(v) * 1e3, 1)}
-            for program, v in timed.items()
-        },
-        "profile of one step, ms": profiles,
-        "losses": {program: [row[1] for row in rows] for program, rows in seen.items()},
-        "largest difference of losses": max(apart),
-    }
+    return Program(held.step, inputs, lambda rows, context, targets: (context.shape[1], targets[0].shape[1]))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--official", required=True, help="checkout of jose-melo/t-jepa")
     parser.add_argument("--dropout", choices=[*DROPOUT], default="published")
-    parser.add_argument("--pairs", type=int, default=8)
-    parser.add_argument("--warmup", type=int, default=1, help="untimed pairs before")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--clock", choices=["wall", "cpu"], default="wall", help="cpu: for busy machines")
-    parser.add_argument("--profile", action="store_true", help="also where the time of a step goes")
-    parser.add_argument("--seed", type=int, default=0)
+    add_options(parser, pairs=8, warmup=1, threads=1)
     options = parser.parse_args()
-    result = measure(options)
-    ratio = result["median ratio of pairs, official / anyjepa"]
-    print(
-        f"{result['milliseconds']}, ratio {ratio}, losses differ by {result['largest difference of losses']:.1e}"
-    )
-    run = {k: v for k, v in vars(options).items() if k != "official"}
-    suffix = "-cputime" * (options.clock == "cpu")
-    report.write(f"tjepa_step-jannis-{options.dropout}{suffix}", report.machine() | {"run": run} | result)
+    turns = take_turns(make, options)
+    facts = {
+        "rows": BATCH,
+        "columns": COLUMNS,
+        "dropout": DROPOUT[options.dropout],
+        "columns in the context, and in each set of targets": turns.notes,
+    }
+    report.step(f"tjepa_step-jannis-{options.dropout}", options, facts | turns.figures())
 
 
 if __name__ == "__main__":
