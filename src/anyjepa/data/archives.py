@@ -63,6 +63,11 @@ def safe_name(name: str) -> bool:
     )
 
 
+def is_image_name(name: str) -> bool:
+    """Whether a file name has the ending of an image."""
+    return PurePosixPath(name).suffix.lower() in EXTENSIONS
+
+
 class ArchiveSource(EncodedSource):
     """The samples of one or more archives, in the order of the files.
 
@@ -75,6 +80,7 @@ class ArchiveSource(EncodedSource):
         image_column: the ending of the images (``"png"``, ``"left.png"``), where not all are wanted.
         label_column: key of the label in the ``.json``; None: found by name.
         labels: read the labels.
+        is_image: whether a member is one, by its name, where no ending is given.
     """
 
     def __init__(
@@ -84,6 +90,7 @@ class ArchiveSource(EncodedSource):
         image_column: str | None = None,
         label_column: str | None = None,
         labels: bool = False,
+        is_image: Callable[[str], bool] = is_image_name,
     ) -> None:
         self.files = list(files)
         self.refused: Counter[str] = Counter()
@@ -91,7 +98,7 @@ class ArchiveSource(EncodedSource):
         for number, file in enumerate(self.files):
             index = read_index(file)
             self.refused += index.refused
-            samples += _samples(number, index.members, image_column)
+            samples += _samples(number, index.members, image_column, is_image)
         if self.refused:
             reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(self.refused.items()))
             log.warning("members of %s that are not read: %s", self.files[0].parent, reasons)
@@ -164,7 +171,9 @@ class _Sample:
     label: tuple[str, Member] | None = None
 
 
-def _samples(file: int, members: list[Member], wanted: str | None) -> list[_Sample]:
+def _samples(
+    file: int, members: list[Member], wanted: str | None, is_image: Callable[[str], bool]
+) -> list[_Sample]:
     ending = "." + wanted.lower().lstrip(".") if wanted else None
     images: list[Member] = []
     labels: dict[str, tuple[str, Member]] = {}
@@ -177,7 +186,7 @@ def _samples(file: int, members: list[Member], wanted: str | None) -> list[_Samp
             key = str(name.with_suffix(""))
             if key not in labels or last == _LABELS[0]:
                 labels[key] = (last, member)
-        elif member.name.lower().endswith(ending) if ending else last in EXTENSIONS:
+        elif member.name.lower().endswith(ending) if ending else is_image(name.name):
             images.append(member)
     return [_Sample(file, image, _label_beside(image.name, labels)) for image in images]
 

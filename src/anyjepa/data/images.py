@@ -134,7 +134,7 @@ class ImageDataset(Dataset):
     def draw(self, step: int, indices: Indices, seed: int) -> Float[Tensor, "B C H W"]:
         """Training batch: random resized crops, normalised. Row b depends on seed, step, indices[b] only."""
         index = np.asarray(indices, dtype=np.int64)
-        images = [self.read(i)[0] for i in index.tolist()]
+        images = self.prepared([self.read(i)[0] for i in index.tolist()], step, index, seed)
         heights, widths = [image.shape[1] for image in images], [image.shape[2] for image in images]
         boxes = crop_boxes(
             seed, step, index, heights, widths, self.config.crop_scale, self.config.crop_aspect
@@ -143,7 +143,15 @@ class ImageDataset(Dataset):
         if self.config.flip:
             mirrored = torch.from_numpy(flips(seed, step, index))
             batch[mirrored] = batch[mirrored].flip(-1)
-        return self._normalise(batch)
+        return self.varied_further(self._normalise(batch), step, index, seed)
+
+    def prepared(self, images: list[Tensor], step: int, index: np.ndarray, seed: int) -> list[Tensor]:
+        """Images as training crops are taken of them; as they are unless a kind of images does something first."""
+        return images
+
+    def varied_further(self, batch: Tensor, step: int, index: np.ndarray, seed: int) -> Tensor:
+        """Training crops, normalised, with what else a kind of images changes about them; nothing unless overridden."""
+        return batch
 
     def cropped(self, scale: tuple[float, float]) -> ImageDataset:
         """The same with crops of this least and largest share of the area."""

@@ -12,6 +12,7 @@ from anyjepa.data.episodes_modality import Episodes
 from anyjepa.data.fmri_modality import Fmri
 from anyjepa.data.image_modality import Images
 from anyjepa.data.modality import Modality
+from anyjepa.data.radar_modality import Radar
 from anyjepa.data.tables_modality import Tables
 from anyjepa.data.video_modality import Video
 from anyjepa.data.views_modality import Views
@@ -21,6 +22,7 @@ MODALITIES: dict[str, Modality] = {
     one.name: one
     for one in (
         Images(),
+        Radar(),
         Ecg(),
         EEG(),
         Fmri(),

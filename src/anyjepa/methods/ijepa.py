@@ -30,6 +30,7 @@ from anyjepa.nn.predictor import Predictor
 from anyjepa.nn.transformer import Encoder, initialise
 from anyjepa.nn.vit import ViTConfig, build_vit, check_width, fit_vit
 from anyjepa.objectives.distances import distance
+from anyjepa.objectives.features import FeatureConfig, feature_tokens
 from anyjepa.objectives.prediction import check_regularizer, prediction_loss
 from anyjepa.objectives.regularizers import RegularizerConfig
 from anyjepa.registry import register
@@ -66,12 +67,15 @@ class IJEPAConfig(ViTConfig):
     """Block sizes of the multi-block masks."""
     random: RandomMaskConfig = field(default_factory=RandomMaskConfig)
     """Hidden share of the random masks."""
-    target: Literal["ema", "stopgrad", "frozen", "online"] = "ema"
-    """Target rule (moving average in the paper; online lets the targets learn too and needs a regularizer)."""
+    target: Literal["ema", "stopgrad", "frozen", "online", "features"] = "ema"
+    """Target rule (moving average in the paper; online lets the targets learn too and needs a regularizer; features are fixed ones
+    of the image instead of the output of an encoder)."""
+    features: FeatureConfig = field(default_factory=FeatureConfig)
+    """Which fixed features are predicted, with target=features."""
     ema: tuple[float, float] = (0.996, 1.0)
     """Momentum of the moving average, linear from the first to the last step."""
     target_norm: bool = True
-    """Layer norm without affine on the targets (eps 1e-5; in the code, not in the text)."""
+    """Layer norm without affine on the targets (eps 1e-5; in the code, not in the text). Not on features."""
     distance: Literal["smooth_l1", "l1", "l2", "cosine"] = "smooth_l1"
     """Distance to the targets (code: smooth L1; text: squared L2)."""
     regularizer: RegularizerConfig = field(default_factory=RegularizerConfig)
@@ -98,8 +102,16 @@ class IJEPAConfig(ViTConfig):
         filled: Any = replace(self, **fit_vit(self, shape, "I-JEPA"), **chosen)
         filled = replace(filled, predictor_heads=self.predictor_heads or filled.heads)
         check_width(filled.predictor_width, filled.predictor_heads, "predictor_width")
+        if self.target == "features":
+            filled = replace(filled, features=self.features.fit((filled.channels, *filled.image_size)))
         layout = patch_layout(filled.image_size, (filled.patch_size, filled.patch_size))
         return replace(filled, masks=self.masks.fit(layout)) if self.masker == "multiblock" else filled
+
+    def normalised(self, mean: tuple[float, ...] | None, std: tuple[float, ...] | None) -> IJEPAConfig:
+        """The same config for images from which ``mean`` was taken off and that were divided by ``std``."""
+        if self.target != "features":
+            return self
+        return replace(self, features=self.features.normalised(mean, std))
 
     def summary(self) -> str:
         """What a fitted config stands for, in one line."""
@@ -145,6 +157,7 @@ class IJEPA(Predictive):
             width=c.predictor_width,
             depth=c.predictor_depth,
             heads=c.predictor_heads,
+            out=c.features.width(c.channels, encoder.tokenizer.patch) if c.target == "features" else None,
         )
         return encoder, predictor
 
@@ -206,6 +219,9 @@ class IJEPA(Predictive):
             wanted: tokens of each sample that are asked for at all, (B, W), see :func:`wanted_tokens`.
             where: where each target token stands among them, (B, M, P).
         """
+        if self.config.target == "features":
+            tokens = feature_tokens(self.config.features, x, self.context_encoder.tokenizer.patch)
+            return gather_targets(tokens, wanted.gather(1, where.flatten(1)).view_as(where))
         target = self.target_encoder(patches, outputs=wanted)
         if self.config.target_norm:
             target = F.layer_norm(target.float(), target.shape[-1:])
@@ -222,10 +238,13 @@ class IJEPA(Predictive):
         return distance(self.config.distance)(predicted, target)
 
     def encode(self, x: Tensor, *, encoder: str = "target", layer: int = -1) -> Representation:
-        """Representation of whole images (B, C, H, W) by the ``"target"`` (default) or the ``"context"`` encoder."""
+        """Representation of whole images (B, C, H, W) by the ``"target"`` (default) or the ``"context"`` encoder.
+
+        With target=features there is no target encoder: the context encoder answers, and the representation says so.
+        """
         module = self.encoder_module(encoder)
         tokens = module(self.context_encoder.tokenizer.cut(x), layer=layer)
-        return Representation(tokens, tokens.mean(dim=1), encoder, layer, self.layout)
+        return Representation(tokens, tokens.mean(dim=1), self.target.read_as(encoder), layer, self.layout)
 
     def input_shape(self) -> tuple[int, ...]:
         """(C, H, W)."""

@@ -31,6 +31,7 @@ class Predictor(nn.Module):
         mask_tokens: how many mask tokens there are, one for each kind of mask; more than one start at zero, as in V-JEPA.
         levels: the representations are those of so many blocks of the encoder, joined: (B, K, levels * D) in and out.
         sees: whether it can also answer for what it sees; see :meth:`both`.
+        out: numbers predicted for each token; None: as many as the representations have.
         bias, norm_bias: biases of all linear layers, and of the norms.
     """
 
@@ -52,6 +53,7 @@ class Predictor(nn.Module):
         mask_tokens: int = 1,
         levels: int = 1,
         sees: bool = False,
+        out: int | None = None,
         bias: bool = True,
         norm_bias: bool = True,
     ) -> None:
@@ -88,7 +90,7 @@ class Predictor(nn.Module):
             for _ in range(depth)
         )
         self.norm = nn.LayerNorm(width, eps=eps, bias=norm_bias)
-        self.proj = Linear(width, levels * dim, bias=bias)
+        self.proj = Linear(width, out or levels * dim, bias=bias)
         self.proj_seen = Linear(width, levels * dim, bias=bias) if sees else None
 
     def forward(

@@ -24,8 +24,8 @@ VIT_SIZES: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True)
-class ViTConfig:
-    """What the configs of all methods with one vision transformer share. None means: from ``size`` or from the data."""
+class ViTShape:
+    """How large a vision transformer is. None means: from ``size`` or from the data."""
 
     size: str = "tiny"
     """One dial for all parts: nano (ours, for 32-pixel images), tiny, small, base, large, huge, giant (I-JEPA's table)."""
@@ -35,9 +35,6 @@ class ViTConfig:
     """Input channels; None: from the data."""
     patch_size: int | None = None
     """Side of a patch in pixels; None: from the image size (I-JEPA: 16, or 14 for huge; LeJEPA's minimal code: 8)."""
-    stem: Literal["patch", "conv"] = "patch"
-    """How patches become tokens: a linear projection (papers), or overlapping convolutions, from which small models learn much
-    faster; patch_size is then a power of two."""
     dim: int | None = None
     """Width of the encoder."""
     depth: int | None = None
@@ -46,16 +43,6 @@ class ViTConfig:
     """Attention heads of the encoder."""
     mlp_ratio: float | None = None
     """Hidden width of the MLPs over the width."""
-    positions: Literal["sincos", "learned", "rotary", "none"] = "sincos"
-    """Positions of the encoder: fixed 2-D sin-cos in I-JEPA. A smaller view gets those of the middle of the grid."""
-    registers: int = 0
-    """Learned extra tokens (none in I-JEPA)."""
-    drop_path: float = 0.0
-    """Stochastic depth of the encoder (0 in I-JEPA), but not of a copy that makes targets."""
-    patch_std: float | None = None
-    """Standard deviation of the initial patch projection. The official 0.02 fits 16x16 colour patches: with fewer values per
-    patch the image drowns in the positions. None: 0.02 * sqrt(768 / values), the
-    same for those patches, and tokens of the same size for all others."""
 
     def __post_init__(self) -> None:
         if self.size not in VIT_SIZES:
@@ -74,8 +61,34 @@ class ViTConfig:
         return f"images {height}x{width}, patch {patch}: {height // patch}x{width // patch} tokens"
 
 
+@dataclass(frozen=True)
+class ViTConfig(ViTShape):
+    """What the configs of most methods with one vision transformer share. None means: from ``size`` or from the data."""
+
+    stem: Literal["patch", "conv"] = "patch"
+    """How patches become tokens: a linear projection (papers), or overlapping convolutions, from which small models learn much
+    faster; patch_size is then a power of two."""
+    positions: Literal["sincos", "learned", "rotary", "none"] = "sincos"
+    """Positions of the encoder: fixed 2-D sin-cos in I-JEPA. A smaller view gets those of the middle of the grid."""
+    registers: int = 0
+    """Learned extra tokens (none in I-JEPA)."""
+    drop_path: float = 0.0
+    """Stochastic depth of the encoder (0 in I-JEPA), but not of a copy that makes targets."""
+    patch_std: float | None = None
+    """Standard deviation of the initial patch projection. The official 0.02 fits 16x16 colour patches: with fewer values per
+    patch the image drowns in the positions. None: 0.02 * sqrt(768 / values), the
+    same for those patches, and tokens of the same size for all others."""
+
+
 def fit_vit(config: ViTConfig, shape: tuple[int, ...], method: str) -> dict[str, Any]:
-    """The fields of a vision transformer that are None in ``config``, filled in.
+    """The fields of a vision transformer that are None in ``config``, filled in; see :func:`fit_shape`."""
+    found = fit_shape(config, shape, method)
+    values = found["channels"] * found["patch_size"] ** 2
+    return {**found, "patch_std": config.patch_std or 0.02 * math.sqrt(768 / values)}
+
+
+def fit_shape(config: ViTShape, shape: tuple[int, ...], method: str) -> dict[str, Any]:
+    """The sizes of a vision transformer that are None in ``config``, filled in.
 
     Args:
         config: the config.
@@ -97,7 +110,6 @@ def fit_vit(config: ViTConfig, shape: tuple[int, ...], method: str) -> dict[str,
         "image_size": side,
         "channels": channels,
         "patch_size": patch,
-        "patch_std": config.patch_std or 0.02 * math.sqrt(768 / (channels * patch**2)),
     }
     check_width(found["dim"], found["heads"], "dim")
     patch_layout(side, (patch, patch))

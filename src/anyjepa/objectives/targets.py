@@ -4,7 +4,8 @@
 ``"stopgrad"``  the online encoder itself, without gradient (SimSiam, arXiv 2011.10566),
 ``"frozen"``    a fixed copy that never moves (a teacher loaded into it, or its random start),
 ``"online"``    the online encoder itself, with gradient: both sides of the distance learn (LeJEPA, arXiv 2511.08544). Nothing but
-                a regularizer then keeps all representations from becoming equal.
+                a regularizer then keeps all representations from becoming equal,
+``"features"``  no encoder: fixed features of the input (:mod:`anyjepa.objectives.features`), which cannot collapse.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from anyjepa.errors import ConfigError, nearest
 
-TARGET_RULES = ("ema", "frozen", "online", "stopgrad")
+TARGET_RULES = ("ema", "features", "frozen", "online", "stopgrad")
 ENCODERS = ("target", "context")
 
 
@@ -33,7 +34,11 @@ class TargetRule(nn.Module):
         if rule not in TARGET_RULES:
             raise ConfigError(f"unknown target rule '{rule}': {nearest(rule, TARGET_RULES)}")
         self.rule = rule
-        self.copy = None if rule in ("online", "stopgrad") else copy.deepcopy(online).requires_grad_(False)
+        self.copy = (
+            None
+            if rule in ("features", "online", "stopgrad")
+            else copy.deepcopy(online).requires_grad_(False)
+        )
 
     @property
     def has_gradient(self) -> bool:
@@ -41,7 +46,8 @@ class TargetRule(nn.Module):
         return self.rule == "online"
 
     def encoder(self, online: nn.Module) -> nn.Module:
-        """The module that makes the targets. Call it without gradient unless :attr:`has_gradient`."""
+        """The module that makes the targets, call it without gradient unless :attr:`has_gradient`; where none does, the online
+        one."""
         return online if self.copy is None else self.copy
 
     def named(self, online: nn.Module, name: str) -> nn.Module:
@@ -53,6 +59,10 @@ class TargetRule(nn.Module):
         if name not in ENCODERS:
             raise ConfigError(f"unknown encoder '{name}': {nearest(name, ENCODERS)}")
         return self.encoder(online) if name == "target" else online
+
+    def read_as(self, name: str) -> str:
+        """Under which name representations of the encoder ``name`` go: with fixed features there is the context encoder only."""
+        return "context" if self.rule == "features" else name
 
     @torch.no_grad()
     def update(self, online: nn.Module, momentum: float) -> None:
