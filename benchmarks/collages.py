@@ -2,11 +2,12 @@
 
     python benchmarks/collages.py --data DATA --out COLLAGES
 
-COIL-20 objects stand on black, so what is not black is the object. They are tinted, scaled and pasted at random places on Tiny
-ImageNet photographs; the mask says which object (1 to 20) or background (0) a pixel shows. Training pictures use the training
-photographs and half of each turntable's angles, test pictures the validation photographs and the other half (quarters of a turn in
-turn). In clips two objects move along straight lines while they turn, on one photograph. Written are train.npz, test.npz (images,
-masks) and clips.npz (frames, masks).
+COIL-20 objects stand on black, so what is not black, or is enclosed by it, is the object. They are tinted, scaled and pasted at
+random places on Tiny ImageNet photographs; the mask says which of five objects (1 to 5) or background (0) a pixel shows. Training
+pictures use the training photographs and half of each turntable's angles, test pictures the validation photographs and the other
+half (quarters of a turn in turn). A second pair of sets asks for object or background (1 or 0) alone, with ten objects for
+training and the other ten in the test. In clips two objects move along straight lines while they turn, on one photograph. Written
+are train.npz, test.npz, things-train.npz, things-test.npz (images, masks) and clips.npz (frames, masks).
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ SIDE = 64
 DARK = 0.06
 """Grey value (0..1) up to which a pixel of a turntable picture may be background."""
 VIEWS = 72
+FIVE = np.arange(5)
+"""The objects that are told apart."""
 
 
 def main() -> None:
@@ -47,12 +50,17 @@ def write(data: Path, out: Path, train: int, test: int, clips: int) -> None:
     inside, outside = (
         photographs(data / "image-tinyimagenet" / f"{part}.parquet") for part in ("train", "val")
     )
-    for name, count, source, angles, seed in (
-        ("train", train, inside, angles_of(0), 0),
-        ("test", test, outside, angles_of(1), 1),
+    every = np.arange(20)
+    for name, count, source, angles, labels, seed in (
+        ("train", train, inside, angles_of(0), FIVE, 0),
+        ("test", test, outside, angles_of(1), FIVE, 1),
+        ("things-train", train, inside, angles_of(0), every[::2], 3),
+        ("things-test", test, outside, angles_of(1), every[1::2], 4),
     ):
         if not (out / f"{name}.npz").exists():
-            images, masks = collages(objects, source, angles, count, seed)
+            images, masks = collages(objects, source, angles, labels, count, seed)
+            if name.startswith("things"):
+                masks = (masks > 0).astype(np.uint8)
             np.savez_compressed(out / f"{name}.npz", images=images, masks=masks)
     if not (out / "clips.npz").exists():
         frames, masks = moving(objects, outside, clips, seed=2)
@@ -77,7 +85,7 @@ def photographs(path: Path) -> ImageDataset:
 
 
 def foreground(view: np.ndarray) -> np.ndarray:
-    """What is not background: dark pixels that dark pixels join to the border are."""
+    """What is not black, and the dark spots it encloses."""
     from scipy.ndimage import binary_fill_holes
 
     return binary_fill_holes(view > DARK)
@@ -117,14 +125,14 @@ def backgrounds(source: ImageDataset, count: int, generator: np.random.Generator
 
 
 def collages(
-    objects: np.ndarray, source: ImageDataset, angles: np.ndarray, count: int, seed: int
+    objects: np.ndarray, source: ImageDataset, angles: np.ndarray, labels: np.ndarray, count: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Pictures with one to three objects, and their masks."""
     generator = np.random.default_rng(seed)
     images = backgrounds(source, count, generator)
     masks = np.zeros((count, SIDE, SIDE), np.uint8)
     for image, mask in zip(images, masks, strict=True):
-        for label in generator.choice(20, generator.integers(1, 4), replace=False):
+        for label in generator.choice(labels, generator.integers(1, 4), replace=False):
             side = int(generator.integers(20, 41))
             view = objects[label, generator.choice(angles)]
             top, left = generator.integers(0, SIDE - side + 1, 2)

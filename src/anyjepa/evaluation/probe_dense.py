@@ -12,7 +12,7 @@ import torch
 
 from anyjepa.data.images import ImageConfig
 from anyjepa.data.masked import IGNORE, MaskedImages, open_clips, open_masked
-from anyjepa.errors import ConfigError, DataError
+from anyjepa.errors import ConfigError, DataError, nearest
 from anyjepa.evaluation.dense import (
     DenseResult,
     DenseScore,
@@ -24,7 +24,7 @@ from anyjepa.evaluation.dense import (
 from anyjepa.evaluation.features import untrained
 from anyjepa.evaluation.propagation import PropagationConfig, clip_scores, propagate
 from anyjepa.evaluation.segmentation import Counts, fit_patches, patch_shares
-from anyjepa.evaluation.subjects import Subject, default_device
+from anyjepa.evaluation.subjects import BASELINES, Subject, default_device
 from anyjepa.randomness import permutation
 from anyjepa.training.run_dir import write_whole
 
@@ -46,6 +46,7 @@ def probe_segmentation(
     seeds: Sequence[int] = (0,),
     encoder: str = "target",
     layers: Sequence[int] = (-1,),
+    baselines: Sequence[str] = BASELINES,
     read: Mapping[str, Any] | None = None,
     batch_size: int = 256,
     device: str | None = None,
@@ -64,6 +65,7 @@ def probe_segmentation(
         seeds: of the split, the choice of images, the validation and the untrained twin.
         encoder: ``"target"`` or ``"context"``.
         layers: blocks whose tokens are joined.
+        baselines: of ``"untrained"`` (the same config with fresh weights) and ``"raw"`` (the pixels of each patch).
         read: options by which the images are read, instead of those of the runs.
         batch_size: images per forward pass.
         device: None: a GPU where there is one.
@@ -84,11 +86,11 @@ def probe_segmentation(
         grid = rows_and_columns(subject.method)
         for seed in seeds:
             inside, outside = _split(data, held, seed, labels, grid[0] * grid[1])
-            for features, tokens in _features(subject, grid, seed, encoder, layers, device):
+            for features, tokens in _features(subject, grid, seed, encoder, layers, baselines, device):
                 found = _segment(tokens, data, inside, held or data, outside, grid, seed, batch_size)
                 scores.append(DenseScore(subject.run, features, seed, found))
                 if progress is not None:
-                    progress("segmenting", len(scores), 3 * len(seeds) * len(runs))
+                    progress("segmenting", len(scores), (1 + len(baselines)) * len(seeds) * len(runs))
     return _done(
         "segmentation",
         runs,
@@ -113,6 +115,7 @@ def probe_propagation(
     seeds: Sequence[int] = (0,),
     encoder: str = "target",
     layers: Sequence[int] = (-1,),
+    baselines: Sequence[str] = BASELINES,
     read: Mapping[str, Any] | None = None,
     batch_size: int = 256,
     device: str | None = None,
@@ -132,11 +135,11 @@ def probe_propagation(
         data = open_clips(clips, _reading(subject, "propagation"))
         grid = rows_and_columns(subject.method)
         for seed in seeds:
-            for features, tokens in _features(subject, grid, seed, encoder, layers, device):
+            for features, tokens in _features(subject, grid, seed, encoder, layers, baselines, device):
                 found = _follow(tokens, data, grid, constants, batch_size)
                 scores.append(DenseScore(subject.run, features, seed, found))
                 if progress is not None:
-                    progress("following masks", len(scores), 3 * len(seeds) * len(runs))
+                    progress("following masks", len(scores), (1 + len(baselines)) * len(seeds) * len(runs))
     return _done(
         "propagation",
         runs,
@@ -169,14 +172,17 @@ def _features(
     seed: int,
     encoder: str,
     layers: Sequence[int],
+    baselines: Sequence[str],
     device: str,
 ) -> list[tuple[str, Tokens]]:
-    twin = untrained(subject.method, seed)
-    return [
-        ("pretrained", token_reader(subject.method, encoder, layers, device)),
-        ("untrained", token_reader(twin, encoder, layers, device)),
-        ("raw", patch_reader(grid)),
-    ]
+    found: list[tuple[str, Tokens]] = [("pretrained", token_reader(subject.method, encoder, layers, device))]
+    for name in baselines:
+        if name not in BASELINES:
+            raise ConfigError(f"unknown baseline '{name}': {nearest(name, BASELINES)}")
+        twin = name == "untrained"
+        reader = token_reader(untrained(subject.method, seed), encoder, layers, device) if twin else None
+        found.append((name, reader or patch_reader(grid)))
+    return found
 
 
 def _split(

@@ -1,7 +1,7 @@
 """Labels of a clip's first frame carried through it by likeness of patches: the protocol of DAVIS for features without training.
 
-Jabri, Owens, Efros: Space-Time Correspondence as a Contrastive Random Walk, 2020; with the constants of DINO (arXiv 2104.14294). A
-patch takes the labels of the patches most like it in the first frame and in the latest ones, of those that lie near it.
+Jabri, Owens, Efros: Space-Time Correspondence as a Contrastive Random Walk, 2020; with the constants of DINO (arXiv 2104.14294).
+A patch takes the labels of the patches most like it in the first frame and in the latest ones, of those that lie near it.
 
 Scores: J, the intersection over union of each object, and F, how well its outline is met (Perazzi et al., CVPR 2016).
 """

@@ -6,9 +6,9 @@ Mo, Yun: DMT-JEPA: Discriminative Masked Targets for Joint-Embedding Predictive 
     X_n     = the 4 of the 8 neighbours of patch n whose h are most similar to its own (cosine)
     loss    = smooth_l1( predictor(head(context_encoder(x[context])), positions[target]),  ema_head(mean(h); X_n) )
 
-The head is two blocks of attention from one query; its moving average makes the targets. A patch's own features are not among what
-its target is made of. Where paper and official code differ the code is followed (smooth L1, a sequence and no single vector for
-the context); where the code slips it is repaired, and ``query=official`` and ``neighbours.borders=wrap`` bring the slips back.
+The head is two blocks of attention from one query; its moving average makes the targets. A patch's own features are not among
+what its target is made of. Where paper and official code differ the code is followed (smooth L1, a sequence and no single vector
+for the context); where the code slips it is repaired; ``query=official`` and ``neighbours.borders=wrap`` bring the slips back.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ class DMTJEPA(IJEPA):
         return self.head_target.encoder(self.head).of_neighbours(self._queries(h, wanted), h, chosen, some)
 
     def _queries(self, h: Tensor, wanted: Tensor | None) -> Tensor:
-        b, n, d = h.shape
+        b, n = h.shape[:2]
         mean = h.mean(1)
         if self.config.query == "own_image":
             return mean.unsqueeze(1).expand(-1, n if wanted is None else wanted.shape[1], -1)
