@@ -133,8 +133,8 @@ class IJEPA(Predictive):
     """I-JEPA as a module. See the file header for the equation.
 
     Methods that are I-JEPA with other tokens, positions, masks, targets or weights of the loss derive from it and replace
-    ``parts``, ``initialise``, ``draw_masks``, ``make_targets``, ``see`` or ``compare``; they bring a config with the fields
-    that are read here.
+    ``parts``, ``initialise``, ``draw_masks``, ``make_targets``, ``see``, ``tell`` or ``compare``; they bring a config with the
+    fields that are read here.
 
     Args:
         config: what is None in it is filled in by :meth:`IJEPAConfig.fit`.
@@ -196,7 +196,8 @@ class IJEPA(Predictive):
         with self.making_targets():
             target = self.make_targets(batch.inputs, patches, wanted, where)
         context = self.see(patches, masks)
-        predicted = self.predictor(context, masks.context, masks.targets, valid=masks.context_valid)
+        told = self.tell(context, masks)
+        predicted = self.predictor(told, masks.context, masks.targets, valid=masks.context_valid)
 
         loss, losses = prediction_loss(
             partial(self.compare, masks=masks),
@@ -228,8 +229,12 @@ class IJEPA(Predictive):
         return gather_targets(target, where)
 
     def see(self, patches: Tensor, masks: Masks) -> Tensor:
-        """What the predictor is told of the context tokens, (B, K, D)."""
+        """Representations of the context tokens, (B, K, D)."""
         return self.context_encoder(patches, masks.context, valid=masks.context_valid)
+
+    def tell(self, context: Tensor, masks: Masks) -> Tensor:
+        """What the predictor is told of the context tokens, (B, K, D): their representations."""
+        return context
 
     def compare(
         self, predicted: Float[Tensor, "B M P D"], target: Float[Tensor, "B M P D"], masks: Masks

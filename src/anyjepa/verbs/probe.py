@@ -79,6 +79,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--untrained", action="store_true", help="with --models: the encoder with fresh weights too")
     add("--trials", type=int, help="with --models: random settings tried of each; default 8")
     add("--seconds", type=float, help="with --models: processor time of one fit; default no limit")
+    add(
+        "--radius", type=int, help="with --task propagation: patches by which a match may lie off; default 12"
+    )
     add("--out", help="a JSON file for the result; that of one run is written to RUN/probe.json anyway")
     add("--markdown", action="store_true", help="print the table in Markdown")
 

@@ -134,6 +134,28 @@ def _sequences(what: str) -> Callable[..., Any]:
     return run
 
 
+def _segmentation(run: list[str], data: str, test: str | None, read: Options, options: Options) -> Any:
+    from anyjepa.errors import ConfigError
+    from anyjepa.evaluation.probe_dense import probe_segmentation
+
+    options["seeds"] = options["seeds"] or [0]
+    labels = options.pop("labels")
+    if labels is not None and (len(labels) > 1 or not labels[0].isdigit()):
+        raise ConfigError(f"--labels of --task segmentation is one number of images, got {' '.join(labels)}")
+    options["labels"] = None if labels is None else int(labels[0])
+    return probe_segmentation(run, data, test, read=read, progress=_progress(), **options)
+
+
+def _propagation(run: list[str], data: str, test: str | None, read: Options, options: Options) -> Any:
+    from anyjepa.evaluation.probe_dense import probe_propagation
+    from anyjepa.evaluation.propagation import PropagationConfig
+
+    options["seeds"] = options["seeds"] or [0]
+    radius = options.pop("radius")
+    config = PropagationConfig() if radius is None else PropagationConfig(radius=radius)
+    return probe_propagation(run, data, config=config, read=read, progress=_progress(), **options)
+
+
 def _models(run: list[str], data: str, test: str | None, read: Options, options: Options) -> Any:
     from anyjepa.tabular.compare import SEEDS, compare
     from anyjepa.tabular.fitting import FitConfig
@@ -180,6 +202,7 @@ MODELS = Task(
     _models,
     several=False,
 )
+_TOKENS = frozenset({"encoder", "layers", "batch_size", "device"})
 _VIEWS = frozenset({"test", "encoder", "device", "probes", "lengths", "image_column", "label_column"})
 TASKS: dict[str, Task] = {
     "sets": Task(
@@ -201,5 +224,15 @@ TASKS: dict[str, Task] = {
         "looks for the predicted view among all of its object", _VIEWS, _sequences("retrieval")
     ),
     "path": Task("scores the way from the first view to the last", _VIEWS, _sequences("path")),
+    "segmentation": Task(
+        "names the class of every pixel by a linear layer on patch tokens, of images with masks",
+        _TOKENS | {"test", "labels"},
+        _segmentation,
+    ),
+    "propagation": Task(
+        "follows the first frame's mask through clips by likeness of patch tokens",
+        _TOKENS | {"radius"},
+        _propagation,
+    ),
 }
 """Tasks that are named, beside classes and values."""
