@@ -60,9 +60,14 @@ def place(name: str, pusht: Path) -> str:
     return str(Path(os.environ["ANYJEPA_DATA"]) / relative)
 
 
+def place_of_run(work: Path, name: str, arm: str, seed: int, steps: int) -> Path:
+    """Where a run is."""
+    return work / f"{name}-{arm.replace(' ', '-')}-{seed}-{steps}"
+
+
 def train(name: str, arm: str, seed: int, steps: int, batch: int, work: Path, pusht: Path) -> Path:
     """One run; nothing where it is there."""
-    run = work / f"{name}-{arm.replace(' ', '-')}-{seed}"
+    run = place_of_run(work, name, arm, seed, steps)
     if (run / "done").is_file():
         return run
     method, fields = ARMS[arm]
@@ -114,7 +119,7 @@ def rows() -> list[dict]:
 
 def keep(row: dict) -> None:
     """Write a row; one of the same run is replaced."""
-    key = ("data", "arm", "seed")
+    key = ("data", "arm", "seed", "steps")
     others = [r for r in rows() if any(r[k] != row[k] for k in key)]
     write_whole(RESULTS, json.dumps([*others, row], indent=1) + "\n")
 
@@ -123,7 +128,8 @@ def training(args: argparse.Namespace) -> None:
     for name in args.data:
         for seed in args.seeds:
             for arm in args.arms:
-                if any((r["data"], r["arm"], r["seed"]) == (name, arm, seed) for r in rows()):
+                asked = (name, arm, seed, args.steps)
+                if any((r["data"], r["arm"], r["seed"], r["steps"]) == asked for r in rows()):
                     continue
                 began = time.process_time()
                 run = train(name, arm, seed, args.steps, args.batch, args.work, args.pusht)
@@ -165,13 +171,13 @@ def rollouts(args: argparse.Namespace) -> None:
     for seed in args.seeds:
         for row in rows():
             if (
-                row["seed"] != seed
+                (row["seed"], row["steps"]) != (seed, args.steps)
                 or row["data"] not in args.data
                 or row["arm"] not in args.arms
                 or "rollout" in row
             ):
                 continue
-            run = args.work / f"{row['data']}-{row['arm'].replace(' ', '-')}-{row['seed']}"
+            run = place_of_run(args.work, row["data"], row["arm"], seed, args.steps)
             policy = load_policy(run, horizon=args.horizon)
             found = evaluate(
                 policy, DATA[row["data"]][1], episodes=args.episodes, seeds=[seed], max_steps=args.max_steps
@@ -193,12 +199,13 @@ def table(args: argparse.Namespace) -> None:
         return f"{np.mean(values):.{digits}f}{spread}" if values else "-"
 
     print(
-        "| data | policy | parameters | action L1 | action RMSE | state RMSE | state ATE | success | return | measure |"
+        "| data | steps | policy | parameters | action L1 | action RMSE | state RMSE | state ATE | success | return | measure |"
     )
-    print("|---|---|---|---|---|---|---|---|---|---|")
-    for name in DATA:
+    print("|" + "---|" * 11)
+    for name, steps in sorted({(r["data"], r["steps"]) for r in rows()}):
+        here = [r for r in rows() if (r["data"], r["steps"]) == (name, steps)]
         for arm in ARMS:
-            found = [r for r in rows() if r["data"] == name and r["arm"] == arm]
+            found = [r for r in here if r["arm"] == arm]
             if not found:
                 continue
             states = [r["states"]["pretrained"] for r in found]
@@ -207,16 +214,16 @@ def table(args: argparse.Namespace) -> None:
             returns = [float(np.mean(p["return"])) for p in played]
             measures = [float(np.mean(p["measure"])) for p in played if None not in p["measure"]]
             print(
-                f"| {name} | {arm} | {found[0]['parameters']} | {cell([r['actions']['l1'] for r in found])} | "
+                f"| {name} | {steps} | {arm} | {found[0]['parameters']} | {cell([r['actions']['l1'] for r in found])} | "
                 f"{cell([r['actions']['rmse'] for r in found])} | {cell([s['rmse'] for s in states])} | "
                 f"{cell([s['ate'] for s in states])} | {f'{sum(judged)} of {len(judged)}' if judged else '-'} | "
                 f"{cell(returns, 1)} | {cell(measures)} |"
             )
         for features in ("untrained", "state", "still"):
-            found = [r["states"][features] for r in rows() if r["data"] == name and features in r["states"]]
-            if found:
-                rmse, ate = (cell([s[key] for s in found]) for key in ("rmse", "ate"))
-                print(f"| {name} | *{features}* | | | | {rmse} | {ate} | | | |")
+            read = [r["states"][features] for r in here if features in r["states"]]
+            if read:
+                rmse, ate = (cell([s[key] for s in read]) for key in ("rmse", "ate"))
+                print(f"| {name} | {steps} | *{features}* | | | | {rmse} | {ate} | | | |")
 
 
 def main() -> None:

@@ -191,9 +191,15 @@ def score(method: Method, material: Material, seed: int, observed: int, setting:
         table, degrees, starts = material.table
         for whose, rows in starts.items():
             for how in ("planned", "chance"):
-                name = f"{whose} turns {how}:"
                 found += turn_scores(
-                    method, table, degrees, rows, name=name, seed=seed, planned=how == "planned"
+                    method,
+                    table,
+                    degrees,
+                    rows,
+                    name=f"{whose} turns {how}:",
+                    seed=seed,
+                    ahead=observed,
+                    planned=how == "planned",
                 )
     return found
 
@@ -256,8 +262,7 @@ def main() -> None:
                 "batch": arm.batch,
                 "lr": asked.lr,
                 "regularizer": asked.regularizer,
-                "objects": asked.objects,
-                "few": asked.few,
+                **({"objects": asked.objects, "few": asked.few} if asked.set == "coil" else {}),
                 "loss": loss,
                 "train_cpu_s": round(trained, 1),
                 "cpu_s": round(time.process_time() - began, 1),

@@ -14,8 +14,6 @@ from anyjepa.evaluation.sequence_tasks import Found
 from anyjepa.planning import Bounds, CEMConfig, GoalConfig, WorldModel, plan
 from anyjepa.planning.world import State
 
-LARGEST = np.deg2rad(60)
-"""Of a single turn: half a circle takes three."""
 NEAR = 15.0
 """Degrees from the goal that count as there; COIL-20 has a view every 5."""
 
@@ -51,7 +49,7 @@ def turn_scores(
     *,
     name: str,
     seed: int,
-    turns: int = 4,
+    ahead: int,
     planned: bool = True,
 ) -> list[Found]:
     """How far from the goal an object is after some turns, each planned anew from the view at hand.
@@ -63,17 +61,17 @@ def turn_scores(
         starts: rows of it to start from; the goal of each is another of them, of the same object.
         name: put before the names of the numbers.
         seed: names goals and candidates.
-        turns: how often there is a turn.
+        ahead: turns of a plan; each is of at most 180 degrees over that many. There is one more turn than that.
         planned: False: turns are drawn, which is chance.
     """
     objects = table.source.objects  # type: ignore[attr-defined]
     rng = np.random.default_rng(seed)
     goals = np.array([rng.choice(starts[(objects[starts] == objects[s]) & (starts != s)]) for s in starts])
     views = table.evaluation(np.arange(len(degrees)))
-    bounds = Bounds(torch.tensor([-LARGEST]), torch.tensor([LARGEST]))
-    search = CEMConfig(
-        horizon=3, candidates=64, elites=8, iterations=4, goal=GoalConfig(distance="cosine", along=0.5)
-    )
+    largest, turns = np.pi / ahead, ahead + 1
+    bounds = Bounds(torch.tensor([-largest]), torch.tensor([largest]))
+    goal = GoalConfig(distance="cosine", along=0.5)
+    search = CEMConfig(horizon=ahead, candidates=64, elites=8, iterations=4, goal=goal)
     at = starts
     for turn in range(turns):
         if planned:
@@ -81,7 +79,7 @@ def turn_scores(
             found = plan(model, views[at], views[goals], bounds, search, seed=seed, step=turn)
             angles = found.actions[:, 0, 0].numpy()
         else:
-            angles = rng.uniform(-LARGEST, LARGEST, len(at))
+            angles = rng.uniform(-largest, largest, len(at))
         wanted = degrees[at] + np.rad2deg(angles)
         apart = np.abs((degrees[None] - wanted[:, None] + 180) % 360 - 180)
         apart[objects[None] != objects[at][:, None]] = np.inf
