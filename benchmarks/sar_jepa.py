@@ -5,10 +5,10 @@
     python benchmarks/sar_jepa.py finetune --data ... --out ... --work runs/sar --arm gradient-ratio --seed 0
     python benchmarks/sar_jepa.py cost --out ...
 
-The chips were augmented before they were published. They are clustered by near copies and split by cluster, another split for each
-seed: one half is pretrained on without labels, and labels are drawn from it; the other half is the test. Arms share encoder,
-predictor, windows, order of samples and steps; ``ema`` predicts the output of a moving average, as I-JEPA does, ``scratch`` is not
-pretrained. A row that is in the file already is not computed again.
+The chips were augmented before they were published. They are clustered by near copies and split by cluster, another split for
+each seed: one half is pretrained on without labels, and labels are drawn from it; the other half is the test. Arms share encoder,
+predictor, windows, order of samples and steps; ``ema`` predicts the output of a moving average, as I-JEPA does, ``scratch`` is
+not pretrained. A row that is in the file already is not computed again.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ from anyjepa.contract import Batch, Method
 from anyjepa.data.modalities import modality
 from anyjepa.data.near_duplicates import closest, near_duplicates, thumbnails
 from anyjepa.data.radar import RadarConfig, RadarDataset
-from anyjepa.data.transforms import crop_resize
 from anyjepa.evaluation.budgets import Budget
 from anyjepa.evaluation.finetune import FinetuneConfig, fit_finetune
 from anyjepa.evaluation.linear import fit_linear
