@@ -5,10 +5,10 @@
     python benchmarks/sar_jepa.py finetune --data ... --out ... --work runs/sar --arm gradient-ratio --seed 0
     python benchmarks/sar_jepa.py cost --out ...
 
-The chips were augmented before they were published. They are clustered by near copies and split by cluster, another split for each
-seed: one half is pretrained on without labels, and labels are drawn from it; the other half is the test. Arms share encoder,
-predictor, windows, order of samples and steps; ``ema`` predicts the output of a moving average, as I-JEPA does, ``scratch`` is not
-pretrained. A row that is in the file already is not computed again.
+The chips were augmented before they were published. They are clustered by near copies and split by cluster, another split for
+each seed: one half is pretrained on without labels, and labels are drawn from it; the other half is the test. Arms share encoder,
+predictor, windows, order of samples and steps; ``ema`` predicts the output of a moving average, as I-JEPA does, ``scratch`` is
+not pretrained. A row that is in the file already is not computed again.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ from anyjepa.contract import Batch, Method
 from anyjepa.data.modalities import modality
 from anyjepa.data.near_duplicates import closest, near_duplicates, thumbnails
 from anyjepa.data.radar import RadarConfig, RadarDataset
-from anyjepa.data.transforms import crop_resize
 from anyjepa.evaluation.budgets import Budget
 from anyjepa.evaluation.finetune import FinetuneConfig, fit_finetune
 from anyjepa.evaluation.linear import fit_linear
@@ -48,13 +47,13 @@ ARMS: dict[str, dict[str, Any]] = {
     "ema": {"target": "ema", "ema": [0.99, 1.0], "distance": "smooth_l1"},
     "scratch": {},
 }
-SIDE, PATCH, BATCH = 64, 8, 64
+SIDE, PATCH, BATCH, RATE = 64, 8, 32, 2e-3
 THRESHOLD = 0.8
 SHOTS, DRAWS = (10, 20, 40), 10
 SPECKLE = (4.0, 1.0)
-TUNED_SHOTS, TUNED_DRAWS = (10, 40), 2
+TUNED_SHOTS, TUNED_DRAWS = (40,), 2
 TUNING = FinetuneConfig(
-    lr=1e-3, layer_decay=1.0, weight_decay=5e-4, batch_size=50, epochs=20, min_steps=40, max_steps=100
+    lr=1e-3, layer_decay=1.0, weight_decay=5e-4, batch_size=50, epochs=10, min_steps=40, max_steps=50
 )
 
 
@@ -69,7 +68,7 @@ def build(arm: str, seed: int, steps: int) -> Method:
         patch_size=PATCH,
         windows={"side": 5, "count": 2},
         seed=seed,
-        optim={"steps": steps, "lr": 1e-3},
+        optim={"steps": steps, "lr": RATE},
         **ARMS[arm],
     )
 
@@ -321,7 +320,7 @@ def main() -> None:
     parser.add_argument("--arm", choices=tuple(ARMS), default="gradient-ratio")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="splits of `split`")
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--steps", type=int, default=300)
     asked = parser.parse_args()
     key: dict[str, Any] = {"what": asked.what}
     if asked.what in ("pretrain", "finetune"):

@@ -50,6 +50,25 @@ def images(folder: Path) -> Path:
     return folder / "images"
 
 
+def radar(folder: Path) -> Path:
+    """Two classes of targets in speckle, chips of several sizes in folders, some of 16 bits."""
+    from PIL import Image
+
+    draws = np.random.default_rng(0)
+    for i in range(24):
+        place = folder / "radar" / ("plane", "ship")[i % 2]
+        place.mkdir(parents=True, exist_ok=True)
+        height, width = 18 + i % 3, 20 + i % 4
+        target = np.full((height, width), 20.0)
+        target[6:12, 6 : 8 + 6 * (i % 2)] = 160
+        amplitude = target * np.sqrt(draws.gamma(4.0, 0.25, target.shape))
+        if i % 4 < 2:
+            Image.fromarray(amplitude.clip(0, 255).astype(np.uint8)).save(place / f"{i}.png")
+        else:
+            Image.fromarray((257 * amplitude.clip(0, 255)).astype(np.uint16)).save(place / f"{i}.tif")
+    return folder / "radar"
+
+
 def ecg(folder: Path) -> Path:
     """WFDB records of 12 leads with a diagnosis in the header, two of each patient."""
     wfdb = pytest.importorskip("wfdb", reason="wfdb is the extra 'ecg'")
@@ -182,6 +201,9 @@ def episodes(folder: Path) -> Path:
 
 FIELDS = {
     "images": Field("ijepa", images, dict(size="nano", **_SMALL, patch_size=4)),
+    "radar": Field(
+        "sar-jepa", radar, dict(size="nano", **_SMALL, predictor_heads=2, patch_size=2), {"fit": "squeeze"}
+    ),
     "ecg": Field(
         "ecg-jepa",
         ecg,

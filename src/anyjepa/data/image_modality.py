@@ -67,7 +67,7 @@ class Images(Modality):
             )
         if config.size and shape[1:] != ImageConfig.sides(config.size):
             raise ConfigError(
-                f"images.size={config.size}, but the model expects {shape[1:]}: leave one of the two out"
+                f"{self.name}.size={config.size}, but the model expects {shape[1:]}: leave one of the two out"
             )
         # A run on colour also reads grey images, and the other way round.
         return replace(config, size=(shape[1], shape[2]), channels=shape[0])

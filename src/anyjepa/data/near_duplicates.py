@@ -11,8 +11,6 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from anyjepa.data.base import Source
@@ -52,6 +50,10 @@ def near_duplicates(
     Raises:
         ConfigError: the threshold is not between 0 and 1.
     """
+    # Comes with scikit-learn.
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
     if not 0 < threshold < 1:
         raise ConfigError(f"threshold must lie between 0 and 1, got {threshold}")
     pairs = [np.zeros((2, 0), dtype=np.int64)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from dataclasses import dataclass
 from typing import Literal
 
@@ -56,7 +55,8 @@ class RadarConfig(ImageConfig):
     """Average the intensity of blocks of so many pixels a side."""
     fit: Literal["cut", "squeeze", "crop", "pad"] = "cut"
     """How a chip becomes a square for evaluation. cut: the longer side is cut; squeeze: both sides are resized; crop: the middle
-    `chip` pixels, which keeps the size of a chip from telling its class (MSTAR: 128); pad: the shorter side is mirrored outwards."""
+    `chip` pixels, which keeps the size of a chip from telling its class (MSTAR: 128); pad: the shorter side is
+    mirrored outwards."""
     chip: int = 128
     """Pixels a side of the middle with fit=crop; smaller images are mirrored outwards. Training crops are taken from it too."""
     speckle: tuple[float, float] | None = None

@@ -74,7 +74,7 @@ class Radar(Images):
         return RadarSource(super().given(x, replace(config, mean=(0.0,), std=(1.0,)), (1,)), config)
 
     def inspect(self, source: Source, config: ImageConfig) -> DataReport:
-        return inspect(source)
+        return replace(inspect(source), noun=self.noun)
 
     def settle(self, source: Source, config: Any) -> tuple[Source, Any]:
         whole = source.source if isinstance(source, Subset) else source

@@ -55,6 +55,8 @@ class DataReport:
     """Images that are also in the source compared with; None when there is none."""
     other_looked_at: tuple[int, int] = (0, 0)
     """Images of the source compared with that were looked at, and all it has."""
+    noun: str = "images"
+    """What they are, in the plural."""
 
     @property
     def default_size(self) -> tuple[int, int]:
@@ -71,7 +73,7 @@ class DataReport:
         classes = f", {self.classes} classes" if self.classes else ", no labels"
         if self.class_sizes:
             classes += f" of {self.class_sizes[0]:,} to {self.class_sizes[1]:,} images"
-        lines = [f"{self.count:,} images, {kind}{classes}"]
+        lines = [f"{self.count:,} {self.noun}, {kind}{classes}"]
         part = "all" if self.looked_at == self.count else f"{self.looked_at:,} of them"
         (height, width), often = self.sizes[0]
         if self.smallest == self.largest:

@@ -130,7 +130,8 @@ def describe(loaded: Loaded, encoder: str | None) -> dict[str, Any]:
 
 
 def _reading(loaded: Loaded) -> dict[str, Any]:
-    if isinstance(loaded.reading, ImageConfig):
+    # Kinds of data that read images in a way of their own have more to tell.
+    if type(loaded.reading) is ImageConfig:
         mean, std = loaded.pixels
         return {"mean": list(mean), "std": list(std)}
     return {loaded.modality.name: loaded.modality.published(loaded.reading)}

@@ -1,4 +1,4 @@
-"""Local windows (LoMaR, arXiv 2206.00790; SAR-JEPA, arXiv 2311.15153): an image is seen through small windows, most of each hidden.
+"""Local windows (LoMaR, arXiv 2206.00790; SAR-JEPA, arXiv 2311.15153): an image is seen through small windows, mostly hidden.
 
 ``compat="fixed"`` (default) gives every image all windows of a step. ``"official"`` reproduces a slip of both codes: images are
 tiled window after window, window places image after image, so that row r of image r mod B gets window r mod M. If M divides the
@@ -29,7 +29,7 @@ class WindowConfig:
     count: int = 4
     """Windows M of each image (code)."""
     side: int | None = None
-    """Rows and columns of a window in tokens; None: 7 as in the code, on smaller grids half of the shorter side, and at least 3."""
+    """Rows and columns of a window in tokens; None: 7 as in the code, on smaller grids half of the shorter side, at least 3."""
     ratio: float = 0.8
     """Hidden share of a window, rounded down (code: 39 of 49)."""
     shared: bool = True
@@ -119,13 +119,13 @@ def draw_windows(config: WindowConfig, layout: Layout, *, seed: int, step: int, 
     Returns:
         Windows on the CPU.
     """
-    rows, m, n = np.atleast_1d(np.asarray(index)), config.count, config.tokens
+    rows, m, n, side = np.atleast_1d(np.asarray(index)), config.count, config.tokens, config.side or 0
     drawn_for = np.zeros(1, dtype=np.int64) if config.shared else rows
     tops, lefts = (
-        _distinct(seed, f"windows/{axis}", step, drawn_for, length - (config.side or 0) + 1, m)
+        _distinct(seed, f"windows/{axis}", step, drawn_for, length - side + 1, m)
         for axis, length in zip(("top", "left"), layout.grid, strict=True)
     )
-    inside = (np.arange(config.side)[:, None] * layout.grid[1] + np.arange(config.side)[None, :]).reshape(-1)
+    inside = (np.arange(side)[:, None] * layout.grid[1] + np.arange(side)[None, :]).reshape(-1)
     corners = np.broadcast_to(tops * layout.grid[1] + lefts, (len(rows), m))
     if config.compat == "official":
         # Slot w of image i is row w * B + i of the tiled batch.

@@ -68,8 +68,8 @@ class IJEPAConfig(ViTConfig):
     random: RandomMaskConfig = field(default_factory=RandomMaskConfig)
     """Hidden share of the random masks."""
     target: Literal["ema", "stopgrad", "frozen", "online", "features"] = "ema"
-    """Target rule (moving average in the paper; online lets the targets learn too and needs a regularizer; features are fixed ones
-    of the image instead of the output of an encoder)."""
+    """Target rule (moving average in the paper; online lets the targets learn too and needs a regularizer; features are fixed
+    ones of the image instead of the output of an encoder)."""
     features: FeatureConfig = field(default_factory=FeatureConfig)
     """Which fixed features are predicted, with target=features."""
     ema: tuple[float, float] = (0.996, 1.0)

@@ -80,7 +80,7 @@ class SARJEPAConfig(ViTShape):
             betas=(0.9, 0.95),
         )
     )
-    """Training length, AdamW and its schedules: 1e-3 times batch / 256 at a batch of 300; the warm-up is 20/300 of the training."""
+    """Training length, AdamW and its schedules (code): lr is 1e-3 batch / 256 at batch 300, warm-up 20/300 of the training."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -100,7 +100,7 @@ class SARJEPAConfig(ViTShape):
         Raises:
             ConfigError: sizes do not divide, or windows do not fit into the image.
         """
-        usual = NANO if self.size == "nano" else PUBLISHED
+        usual: dict[str, Any] = NANO if self.size == "nano" else PUBLISHED
         chosen = {name: value for name, value in usual.items() if getattr(self, name) is None}
         # Any: nothing is None from here on
         filled: Any = replace(self, **fit_shape(self, shape, "SAR-JEPA"), **chosen)

@@ -101,7 +101,7 @@ class Predictor(nn.Module):
         *,
         valid: Bool[Tensor, "B K"] | None = None,
         kind: int = 0,
-    ) -> Float[Tensor, "B M P D"]:
+    ) -> Float[Tensor, "B M P E"]:
         """Predicted representations of the target tokens.
 
         Args:

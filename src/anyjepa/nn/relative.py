@@ -35,10 +35,15 @@ _STEPS = np.array([0, 1, 2, 2, 3])
 """Bucket of 0, 1, 2, 3, and 4 or more rows (iRPE's piecewise index with alpha 1.9, beta 3.8, gamma 15.2)."""
 
 
-@lru_cache(maxsize=64)
 def buckets(grid: tuple[int, int], prefix: int = 1) -> Int[Tensor, "N N"]:
     """The bucket of every pair (query, key) of the tokens of a grid in raster order, ``prefix`` tokens without place before
     them."""
+    return torch.from_numpy(_buckets(grid, prefix))
+
+
+# An array and not a tensor is kept: one that was made in inference mode would be of no use in training.
+@lru_cache(maxsize=64)
+def _buckets(grid: tuple[int, int], prefix: int) -> np.ndarray:
     rows, columns = (axis.reshape(-1) for axis in np.meshgrid(*map(np.arange, grid), indexing="ij"))
 
     def steps(at: np.ndarray) -> np.ndarray:
@@ -46,7 +51,7 @@ def buckets(grid: tuple[int, int], prefix: int = 1) -> Int[Tensor, "N N"]:
         return np.sign(away) * _STEPS[np.minimum(np.abs(away), len(_STEPS) - 1)] + REACH
 
     inner = (2 * REACH + 1) * steps(rows) + steps(columns)
-    return torch.from_numpy(np.pad(inner, ((prefix, 0), (prefix, 0)), constant_values=OUTSIDE))
+    return np.pad(inner, ((prefix, 0), (prefix, 0)), constant_values=OUTSIDE)
 
 
 class RelativeAttention(Attention):

@@ -44,6 +44,11 @@ DRAWINGS: dict[str, tuple[Drawing, ...]] = {
         Drawing("Errors", "Where predictions go wrong", "errors", error_section),
         Drawing("Features", "What the features show", "features", patch_section),
     ),
+    "radar": (
+        Drawing("Masks", "What is hidden", "masks", mask_section),
+        Drawing("Errors", "Where predictions go wrong", "errors", error_section),
+        Drawing("Features", "What the features show", "features", patch_section),
+    ),
     "ecg": (
         Drawing("Masks", "What is hidden", "figures", strip_section),
         Drawing("Errors", "Where predictions go wrong", "figures", ecg_error_section),

@@ -37,7 +37,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         help="training labels to use, as many of each class: numbers, shares like 10%%, all; default all",
     )
-    add("--per-class", type=int, nargs="+", help="so many labels of every class")
+    add("--per-class", "--shots", type=int, nargs="+", help="so many labels of every class")
+    add(
+        "--draws",
+        type=int,
+        help="so many draws of the labels, each with all probes: seeds 0 to DRAWS - 1; mean and deviation are printed",
+    )
     add(
         "--seeds",
         type=int,

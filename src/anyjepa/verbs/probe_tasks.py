@@ -91,12 +91,25 @@ def _classes(run: list[str], data: str, test: str | None, read: Options, options
     from anyjepa.evaluation.finetune import FinetuneConfig
     from anyjepa.evaluation.probe import probe
 
-    steps, markdown = options.pop("finetune_steps"), options.pop("markdown")
+    steps, markdown, draws = (options.pop(name) for name in ("finetune_steps", "markdown", "draws"))
+    if draws is not None:
+        options["seeds"] = _seeds(draws, options["seeds"])
     if steps is not None:
         options["finetune"] = FinetuneConfig(min_steps=steps, max_steps=steps)
     options["seeds"] = options["seeds"] or [0]
     result = probe(run, data, test, read=read, progress=_progress(), **options)
     return result.markdown() if markdown else result
+
+
+def _seeds(draws: int, seeds: list[int] | None) -> list[int]:
+    """The seeds of so many draws."""
+    from anyjepa.errors import ConfigError
+
+    if seeds is not None or draws < 1:
+        raise ConfigError(
+            f"--draws {draws} {'must be at least 1' if draws < 1 else 'and --seeds say the same: leave one of the two out'}"
+        )
+    return list(range(draws))
 
 
 def _sets(run: list[str], data: str, test: str | None, read: Options, options: Options) -> Any:
@@ -187,6 +200,7 @@ CLASSES = Task(
             "probes",
             "labels",
             "per_class",
+            "draws",
             "pooling",
             "layers",
             "image_column",
