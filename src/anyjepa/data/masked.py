@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Integer
 from torch import Tensor
 
 from anyjepa.data.arrays import ArraySource
@@ -149,7 +149,7 @@ def read_mask(path: Path) -> Int[np.ndarray, "h w"]:
     return values.astype(np.int64)
 
 
-def centre_mask(mask: Int[np.ndarray, "h w"], size: tuple[int, int]) -> Int[np.ndarray, "H W"]:
+def centre_mask(mask: Integer[np.ndarray, "h w"], size: tuple[int, int]) -> Int[np.ndarray, "H W"]:
     """The middle of a mask at ``size``, as :func:`~anyjepa.data.transforms.resize_centre` cuts images: nearest pixels."""
     top, left, height, width = centre_boxes(mask.shape[:1], mask.shape[1:], size[1] / size[0])[0].tolist()
     rows = top + (np.arange(size[0]) * 2 + 1) * height // (2 * size[0])
