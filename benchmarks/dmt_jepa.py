@@ -16,18 +16,27 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import platform
 import resource
 import time
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
 import anyjepa
 import collages
+from anyjepa.evaluation.dense import DenseResult
 from anyjepa.evaluation.probe import probe
 from anyjepa.evaluation.probe_dense import probe_propagation, probe_segmentation
 from anyjepa.evaluation.propagation import PropagationConfig
 from anyjepa.training import RunConfig
 
+Scores = dict[str, dict[str, float]]
+"""By the kind of features, by the name of the score."""
 RESULTS = Path(__file__).parent / "results" / "dmt_jepa.jsonl"
 SIZE = 64
 LABELS = 2000
@@ -145,16 +154,30 @@ def score(arguments: argparse.Namespace) -> None:
     images = arguments.data / "image-tinyimagenet"
     asked: dict[str, Any] = dict(seeds=[arguments.seed], baselines=baselines)
     run = str(place)
-    classes = probe(run, images / "train.parquet", images / "val.parquet", labels=LABELS, **asked)
-    parts = probe_segmentation([run], made / "train.npz", made / "test.npz", **asked)
-    things = probe_segmentation([run], made / "things-train.npz", made / "things-test.npz", **asked)
-    clips = probe_propagation([run], made / "clips.npz", config=FOLLOW, **asked)
+
+    def classes() -> Scores:
+        found = probe(run, images / "train.parquet", images / "val.parquet", labels=LABELS, **asked)
+        rows = {row.features: row for row in found.rows}
+        return {name: {"linear": row.linear[0], "knn": row.knn[0]} for name, row in rows.items()}
+
+    def parts() -> Scores:
+        return dense(probe_segmentation([run], made / "train.npz", made / "test.npz", **asked))
+
+    def things() -> Scores:
+        found = dense(probe_segmentation([run], made / "things-train.npz", made / "things-test.npz", **asked))
+        return {name: {"things_miou": values["miou"]} for name, values in found.items()}
+
+    def clips() -> Scores:
+        return dense(probe_propagation([run], made / "clips.npz", config=FOLLOW, **asked))
+
+    measured = [
+        kept(place / f"{make.__name__}{'-baselines' * bool(baselines)}.json", make)
+        for make in (classes, parts, things, clips)
+    ]
     for arm, features in arms.items():
         row: dict[str, Any] = {"arm": arm, **budget}
-        row |= {"linear": classes.row(features).linear[0], "knn": classes.row(features).knn[0]}
-        row |= {q: parts.values(q, features)[0] for q in ("miou", "patches")}
-        row |= {"things_miou": things.values("miou", features)[0]}
-        row |= {q: clips.values(q, features)[0] for q in ("j", "f")}
+        for found in measured:
+            row |= {name: value for name, value in found[features].items() if name in COLUMNS}
         if features == "pretrained":
             row |= json.loads((place / "done.json").read_text())
         row |= {
@@ -165,6 +188,18 @@ def score(arguments: argparse.Namespace) -> None:
         with RESULTS.open("a") as file:
             file.write(json.dumps(row) + "\n")
         print(json.dumps(row), flush=True)
+
+
+def dense(result: DenseResult) -> Scores:
+    """Values of each kind of features."""
+    return {score.features: score.values for score in result.scores}
+
+
+def kept(file: Path, make: Callable[[], Scores]) -> Scores:
+    """What was measured before, or is now."""
+    if not file.exists():
+        file.write_text(json.dumps(make()))
+    return json.loads(file.read_text())
 
 
 COLUMNS = {
