@@ -40,6 +40,7 @@ Scores = dict[str, dict[str, float]]
 RESULTS = Path(__file__).parent / "results" / "dmt_jepa.jsonl"
 SIZE = 64
 LABELS = 2000
+"""Labelled photographs to fit on, and to score."""
 FOLLOW = PropagationConfig(radius=3)
 """DINO's constants but for the reach, which would be the whole of an 8x8 grid."""
 
@@ -156,7 +157,8 @@ def score(arguments: argparse.Namespace) -> None:
     run = str(place)
 
     def classes() -> Scores:
-        found = probe(run, images / "train.parquet", images / "val.parquet", labels=LABELS, **asked)
+        few = {"limit": LABELS}
+        found = probe(run, images / "train.parquet", images / "val.parquet", read=few, **asked)
         rows = {row.features: row for row in found.rows}
         return {name: {"linear": row.linear[0], "knn": row.knn[0]} for name, row in rows.items()}
 
