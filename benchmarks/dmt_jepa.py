@@ -2,6 +2,7 @@
 
     python benchmarks/dmt_jepa.py train --data DATA --work RUNS --arm dmt --seed 0
     python benchmarks/dmt_jepa.py score --data DATA --work RUNS --arm dmt --seed 0
+    python benchmarks/dmt_jepa.py score --data DATA --work RUNS --arm ijepa --seed 0 --baselines
     python benchmarks/dmt_jepa.py table
 
 Each arm is trained on the photographs of Tiny ImageNet through the library's front door, then scored by classes (linear, kNN)
@@ -15,21 +16,31 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import platform
 import resource
 import time
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
 import anyjepa
 import collages
+from anyjepa.evaluation.dense import DenseResult
 from anyjepa.evaluation.probe import probe
 from anyjepa.evaluation.probe_dense import probe_propagation, probe_segmentation
 from anyjepa.evaluation.propagation import PropagationConfig
 from anyjepa.training import RunConfig
 
+Scores = dict[str, dict[str, float]]
+"""By the kind of features, by the name of the score."""
 RESULTS = Path(__file__).parent / "results" / "dmt_jepa.jsonl"
 SIZE = 64
-LABELS = 4000
+LABELS = 2000
+"""Labelled photographs to fit on, and to score."""
 FOLLOW = PropagationConfig(radius=3)
 """DINO's constants but for the reach, which would be the whole of an 8x8 grid."""
 
@@ -67,6 +78,9 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="folder of the runs")
     parser.add_argument("--arm", choices=tuple(ARMS), default="dmt")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--baselines", action="store_true", help="score what the encoder of --arm is worth untrained"
+    )
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--batch-size", type=int, default=64)
     arguments = parser.parse_args()
@@ -128,33 +142,44 @@ def train(arguments: argparse.Namespace) -> None:
 
 
 def score(arguments: argparse.Namespace) -> None:
-    """Append the row of one run; with the first arm also those of the untrained encoder and of raw pixels."""
+    """Append the row of one run, or with ``--baselines`` those of the same encoder untrained and of raw pixels."""
     place = folder(arguments)
     known = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
-    budget = {"steps": arguments.steps, "batch_size": arguments.batch_size}
-    mine = {"arm": arguments.arm, "seed": arguments.seed} | budget
-    if any(mine.items() <= row.items() for row in known):
+    budget = {"seed": arguments.seed, "steps": arguments.steps, "batch_size": arguments.batch_size}
+    baselines = ("untrained", "raw") if arguments.baselines else ()
+    arms = {name: name for name in baselines} or {arguments.arm: "pretrained"}
+    if all(any({"arm": arm, **budget}.items() <= row.items() for row in known) for arm in arms):
         return
     made = arguments.work / "collages"
     collages.write(arguments.data, made, train=800, test=400, clips=60)
-    baselines = ("untrained", "raw") if arguments.arm == "ijepa" else ()
     images = arguments.data / "image-tinyimagenet"
     asked: dict[str, Any] = dict(seeds=[arguments.seed], baselines=baselines)
     run = str(place)
-    classes = probe(run, images / "train.parquet", images / "val.parquet", labels=LABELS, **asked)
-    parts = probe_segmentation([run], made / "train.npz", made / "test.npz", **asked)
-    things = probe_segmentation([run], made / "things-train.npz", made / "things-test.npz", **asked)
-    clips = probe_propagation([run], made / "clips.npz", config=FOLLOW, **asked)
-    for features in ("pretrained", *baselines):
-        arm = arguments.arm if features == "pretrained" else features
-        row = mine | {
-            "arm": arm,
-            "linear": classes.row(features).linear[0],
-            "knn": classes.row(features).knn[0],
-        }
-        row |= {q: parts.values(q, features)[0] for q in ("miou", "patches")}
-        row |= {"things_miou": things.values("miou", features)[0]}
-        row |= {q: clips.values(q, features)[0] for q in ("j", "f")}
+
+    def classes() -> Scores:
+        few = {"limit": LABELS}
+        found = probe(run, images / "train.parquet", images / "val.parquet", read=few, **asked)
+        rows = {row.features: row for row in found.rows}
+        return {name: {"linear": row.linear[0], "knn": row.knn[0]} for name, row in rows.items()}
+
+    def parts() -> Scores:
+        return dense(probe_segmentation([run], made / "train.npz", made / "test.npz", **asked))
+
+    def things() -> Scores:
+        found = dense(probe_segmentation([run], made / "things-train.npz", made / "things-test.npz", **asked))
+        return {name: {"things_miou": values["miou"]} for name, values in found.items()}
+
+    def clips() -> Scores:
+        return dense(probe_propagation([run], made / "clips.npz", config=FOLLOW, **asked))
+
+    measured = [
+        kept(place / f"{make.__name__}{'-baselines' * bool(baselines)}.json", make)
+        for make in (classes, parts, things, clips)
+    ]
+    for arm, features in arms.items():
+        row: dict[str, Any] = {"arm": arm, **budget}
+        for found in measured:
+            row |= {name: value for name, value in found[features].items() if name in COLUMNS}
         if features == "pretrained":
             row |= json.loads((place / "done.json").read_text())
         row |= {
@@ -165,6 +190,18 @@ def score(arguments: argparse.Namespace) -> None:
         with RESULTS.open("a") as file:
             file.write(json.dumps(row) + "\n")
         print(json.dumps(row), flush=True)
+
+
+def dense(result: DenseResult) -> Scores:
+    """Values of each kind of features."""
+    return {score.features: score.values for score in result.scores}
+
+
+def kept(file: Path, make: Callable[[], Scores]) -> Scores:
+    """What was measured before, or is now."""
+    if not file.exists():
+        file.write_text(json.dumps(make()))
+    return json.loads(file.read_text())
 
 
 COLUMNS = {

@@ -43,6 +43,7 @@ TINY = shlex.split(
 )
 TINY_METHOD = {
     "ijepa": shlex.split("--model.predictor_width 8 --model.predictor_depth 2"),
+    "dmt-jepa": shlex.split("--model.predictor_width 8 --model.predictor_depth 2"),
     "lejepa": shlex.split("--model.hidden 16"),
     **{
         field.method: [*words("model", field.model), *words(kind, field.options)]

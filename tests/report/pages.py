@@ -18,6 +18,7 @@ SECTIONS = [
     "masks",
     "errors",
     "features",
+    "groups",
     "neighbours",
     "scores",
     "data",

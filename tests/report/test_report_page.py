@@ -131,7 +131,16 @@ def test_a_log_alone_is_enough(run):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     page = page_of(run)
     assert page.sections == SECTIONS
-    assert page.missing() == ["masks", "errors", "features", "neighbours", "data", "settings", "environment"]
+    assert page.missing() == [
+        "masks",
+        "errors",
+        "features",
+        "groups",
+        "neighbours",
+        "data",
+        "settings",
+        "environment",
+    ]
     assert "There is no checkpoint yet" not in page.text["curves"]
     assert "no checkpoint yet" in page.text["masks"] and page.all("path")
 
@@ -140,7 +149,7 @@ def test_a_run_that_has_just_begun(run):
     shutil.rmtree(run / "checkpoints")
     (run / "log.jsonl").write_text("")
     page = page_of(run)
-    assert page.missing() == ["curves", "masks", "errors", "features", "neighbours"]
+    assert page.missing() == ["curves", "masks", "errors", "features", "groups", "neighbours"]
     assert "No verdict" in page.text[""] and "0 of 4: not finished" in page.text[""]
 
 
@@ -158,7 +167,7 @@ def test_a_run_that_has_just_begun(run):
         (
             "checkpoints/step-00000004/model.safetensors",
             "torn",
-            ["masks", "errors", "features", "neighbours"],
+            ["masks", "errors", "features", "groups", "neighbours"],
         ),
     ],
 )
@@ -174,7 +183,7 @@ def test_data_that_moved_away(run):
     config = (run / "config.yaml").read_text()
     (run / "config.yaml").write_text(config.replace("data: digits:train", "data: gone/with/the/wind"))
     page = page_of(run)
-    assert page.missing() == ["masks", "errors", "features", "neighbours", "data"]
+    assert page.missing() == ["masks", "errors", "features", "groups", "neighbours", "data"]
     assert "gone/with/the/wind does not exist" in page.text["neighbours"]
     assert page_of(run, "digits:test").missing() == ["data"]
 

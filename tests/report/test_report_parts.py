@@ -14,6 +14,7 @@ from anyjepa.data import ImageConfig
 from anyjepa.monitoring.observe import observe
 from anyjepa.report.curves import BUCKETS, charts, text, thin
 from anyjepa.report.error_map import Tally, error_colours
+from anyjepa.report.groups import grouped
 from anyjepa.report.neighbours import _nearest
 from anyjepa.report.patches import _colours
 from anyjepa.report.pixels import colours, outline, spread_tokens
@@ -187,3 +188,21 @@ def test_an_output_without_places_is_refused(lejepa_run):
     method = load_method(lejepa_run)
     with torch.no_grad(), pytest.raises(ValueError, match="predicts no hidden tokens"):
         Tally(4, 64).add(method(Batch(torch.randn(4, 1, 8, 8), torch.arange(4))))
+
+
+def test_groups_are_those_of_the_content_and_not_of_the_place():
+    """Three kinds of things at random places, on top of a strong pattern of places."""
+    draws = torch.Generator().manual_seed(0)
+    kinds, places = torch.randn(3, 8, generator=draws), 20 * torch.randn(16, 8, generator=draws)
+    truth = torch.randint(3, (40, 16), generator=draws)
+    tokens = kinds[truth] + places + 0.01 * torch.randn(40, 16, 8, generator=draws)
+    found = grouped(tokens, seed=0, groups=3)
+    pairs = {(int(a), int(b)) for a, b in zip(truth.flatten(), found.flatten(), strict=True)}
+    assert len(pairs) == 3
+    counts = np.bincount(found.ravel())
+    assert counts.tolist() == sorted(counts.tolist(), reverse=True)
+    assert np.array_equal(found, grouped(tokens, seed=0, groups=3))
+
+
+def test_groups_of_equal_tokens():
+    assert not grouped(torch.ones(3, 4, 5), seed=0).any()

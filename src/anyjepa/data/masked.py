@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Integer
 from torch import Tensor
 
 from anyjepa.data.arrays import ArraySource
@@ -117,13 +117,13 @@ def open_clips(path: str | Path, config: ImageConfig) -> list[tuple[str, MaskedI
                     return found
         raise DataError(f"{place} holds no clips with masks: expected {CLIPS}")
     _refuse_other(place, ("frames", "masks"), CLIPS)
-    arrays, masks = read_npz(place, "frames"), _whole(read_npz(place, "masks"), place)
-    if masks.ndim != 4 or arrays.shape[:4] != masks.shape:
+    arrays, labels = read_npz(place, "frames"), _whole(read_npz(place, "masks"), place)
+    if labels.ndim != 4 or arrays.shape[:4] != labels.shape:
         raise DataError(
-            f"{place}: masks must be (clips, T, h, w) and frames have these axes first, got {masks.shape} and {arrays.shape}"
+            f"{place}: masks must be (clips, T, h, w) and frames have these axes first, got {labels.shape} and {arrays.shape}"
         )
     found = []
-    for i, (clip, mask) in enumerate(zip(arrays, masks, strict=True)):
+    for i, (clip, mask) in enumerate(zip(arrays, labels, strict=True)):
         source = ArraySource(lambda clip=clip: clip, f"{place}, clip {i}", config.channels)  # type: ignore[misc]
         found.append((str(i), MaskedImages(_dataset(source, config), mask)))
     return found
@@ -149,7 +149,7 @@ def read_mask(path: Path) -> Int[np.ndarray, "h w"]:
     return values.astype(np.int64)
 
 
-def centre_mask(mask: Int[np.ndarray, "h w"], size: tuple[int, int]) -> Int[np.ndarray, "H W"]:
+def centre_mask(mask: Integer[np.ndarray, "h w"], size: tuple[int, int]) -> Int[np.ndarray, "H W"]:
     """The middle of a mask at ``size``, as :func:`~anyjepa.data.transforms.resize_centre` cuts images: nearest pixels."""
     top, left, height, width = centre_boxes(mask.shape[:1], mask.shape[1:], size[1] / size[0])[0].tolist()
     rows = top + (np.arange(size[0]) * 2 + 1) * height // (2 * size[0])

@@ -249,10 +249,10 @@ def _follow(
         truth = np.concatenate([mask for _, mask in parts])
         told = propagate(torch.cat([tokens(images) for images, _ in parts]), grid, truth[0], config)
         scores.append(clip_scores(truth, told))
-    found = {name: float(np.nanmean([score[name] for score in scores])) for name in scores[0]}
-    if any(np.isnan(value) for value in found.values()):
+    scores = [score for score in scores if not np.isnan(score["j"])]
+    if not scores:
         raise DataError("no clip has an object in its first mask: 0 is the background, objects are 1, 2, ...")
-    return found
+    return {name: float(np.mean([score[name] for score in scores])) for name in scores[0]}
 
 
 def _done(

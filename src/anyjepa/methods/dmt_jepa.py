@@ -85,6 +85,8 @@ class DMTJEPA(IJEPA):
     """
 
     config: DMTJEPAConfig
+    head: Any  # a LocalAggregationHead, or None where nothing goes through it
+    head_target: Any  # its target rule, or None
     table: Tensor
     inside: Tensor
 

@@ -7,6 +7,8 @@ context looks at the whole context and what it finds is added to every token.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
@@ -71,6 +73,8 @@ class LocalAggregationHead(nn.Module):
     Raises:
         ConfigError: the heads do not divide the width.
     """
+
+    blocks: Any
 
     def __init__(
         self, dim: int, heads: int, *, depth: int = 2, mlp_ratio: float = 4.0, eps: float = 1e-6

@@ -12,6 +12,7 @@ from anyjepa.report.ecg import ecg_error_section, strip_section
 from anyjepa.report.episodes import chunks_section, frames_section, horizon_section
 from anyjepa.report.error_map import error_section
 from anyjepa.report.fmri import error_figures, gradient_figures, mask_figures
+from anyjepa.report.groups import group_section
 from anyjepa.report.heads import electrode_errors, hidden_section, strips
 from anyjepa.report.masks import mask_section
 from anyjepa.report.patches import patch_section
@@ -43,6 +44,7 @@ DRAWINGS: dict[str, tuple[Drawing, ...]] = {
         Drawing("Masks", "What is hidden", "masks", mask_section),
         Drawing("Errors", "Where predictions go wrong", "errors", error_section),
         Drawing("Features", "What the features show", "features", patch_section),
+        Drawing("Groups", "Which patches belong together", "figures", group_section),
     ),
     "radar": (
         Drawing("Masks", "What is hidden", "masks", mask_section),

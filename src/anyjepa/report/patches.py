@@ -49,7 +49,7 @@ def patch_section(method: Method, samples: Samples, seed: int) -> PatchSection:
         DataError: the tokens do not lie in rows and columns.
     """
     grid = grid_of(method, samples.inputs)
-    after, before = _tokens(method, samples), _tokens(untrained(method, seed).eval(), samples)
+    after, before = tokens_of(method, samples), tokens_of(untrained(method, seed).eval(), samples)
     painted = {
         "trained": _colours(after),
         "untrained": _colours(before),
@@ -70,7 +70,8 @@ def patch_section(method: Method, samples: Samples, seed: int) -> PatchSection:
 
 
 @torch.no_grad()
-def _tokens(method: Method, samples: Samples) -> Float[torch.Tensor, "S N D"]:
+def tokens_of(method: Method, samples: Samples) -> Float[torch.Tensor, "S N D"]:
+    """The tokens of all samples."""
     return torch.cat([method.encode(part).tokens.float() for part in samples.inputs.split(AT_ONCE)])
 
 
