@@ -86,6 +86,9 @@ class VJEPAConfig:
     """One mask token for each kind of mask, as in V-JEPA, or one for both: V-JEPA 2 counts otherwise and trains one only."""
     depth_rescale: bool = False
     """Divide output projections by sqrt(2 l) at the start: V-JEPA 2 does, the factory of V-JEPA undoes it."""
+    patch_std: float | None = None
+    """Standard deviation of the initial tubelet projection. None: 0.02 * sqrt(1536 / values), the official 0.02 for 2x16x16
+    colour tubelets and tokens of the same size for smaller ones."""
     short_range: TubeMaskConfig = field(default_factory=TubeMaskConfig)
     """The masks of many small blocks."""
     long_range: TubeMaskConfig = field(
@@ -161,7 +164,12 @@ class VJEPAConfig:
             channels=self.channels or shape[0],
             patch_size=self.patch_size or _patch_for(side),
         )
-        filled = replace(filled, predictor_heads=self.predictor_heads or filled.heads)
+        values = filled.channels * self.tubelet * filled.patch_size**2
+        filled = replace(
+            filled,
+            predictor_heads=self.predictor_heads or filled.heads,
+            patch_std=self.patch_std or 0.02 * math.sqrt(1536 / values),
+        )
         check_width(filled.dim, filled.heads, "dim")
         check_width(filled.predictor_width, filled.predictor_heads, "predictor_width")
         layout = patch_layout((filled.frames, *side), (self.tubelet, filled.patch_size, filled.patch_size))
@@ -253,10 +261,8 @@ class VJEPA(Predictive):
             sees=c.context_loss > 0,
         )
         initialise(self, depth_rescale=c.depth_rescale)
-        # As PyTorch starts the official convolution.
-        bound = 1 / math.sqrt(tokenizer.proj.weight.shape[1])
-        for weight in (tokenizer.proj.weight, tokenizer.proj.bias):
-            nn.init.uniform_(weight, -bound, bound)
+        tokenizer.initialise(c.patch_std)
+        nn.init.zeros_(self.predictor.mask_token)
 
     @property
     def layout(self) -> Layout:
