@@ -26,9 +26,9 @@ def moving_clips(
     scene: Scene,
     *,
     frames: int = 8,
-    side: int = 48,
-    square: int = 24,
-    speed: float = 2.0,
+    side: int = 32,
+    square: int = 16,
+    speed: float = 1.5,
 ) -> tuple[Tensor, np.ndarray]:
     """Clips (B, T, 3, side, side) of bytes and their directions 0..7, in steps of 45 degrees.
 
@@ -63,8 +63,8 @@ def moving_clips(
     b, t = np.arange(len(index))[:, None, None, None], np.arange(frames)[None, :, None, None]
     pixels = clips.numpy()
     # Colours last: indexed axes around a slice come first.
-    pixels.transpose(0, 1, 3, 4, 2)[b, t, rows[..., :, None], columns[..., None, :]] = thing.numpy().transpose(
-        0, 1, 3, 4, 2
+    pixels.transpose(0, 1, 3, 4, 2)[b, t, rows[..., :, None], columns[..., None, :]] = (
+        thing.numpy().transpose(0, 1, 3, 4, 2)
     )
     return clips, label
 
@@ -72,5 +72,7 @@ def moving_clips(
 def _windows(photos: np.ndarray, which: np.ndarray, corner: np.ndarray, side: int) -> Tensor:
     """(B, T, 3, side, side) windows of photographs ``which`` (B,) at ``corner`` (B, T, 2)."""
     rows, columns = (corner[:, :, axis, None] + np.arange(side) for axis in (0, 1))
-    found = photos.transpose(0, 2, 3, 1)[which[:, None, None, None], rows[..., :, None], columns[..., None, :]]
+    found = photos.transpose(0, 2, 3, 1)[
+        which[:, None, None, None], rows[..., :, None], columns[..., None, :]
+    ]
     return torch.from_numpy(np.ascontiguousarray(found.transpose(0, 1, 4, 2, 3)))

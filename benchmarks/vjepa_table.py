@@ -23,24 +23,23 @@ def _table(name: str, tag: str, rows: list[dict[str, Any]]) -> str:
     lines = [
         f"{name} {tag}",
         "",
-        "| reading | probe | seeds | accuracy % | each | 95 % of the mean | V-JEPA minus it, 95 % |",
-        "|" + "---|" * 7,
+        "| reading | probe | labels | seeds | accuracy % | each | 95 % of the mean | V-JEPA minus it, 95 % |",
+        "|" + "---|" * 8,
     ]
-    best = {p: _of(rows, "vjepa", p) for p in ("attentive", "linear")}
-    for arm, probe in dict.fromkeys((row["arm"], row["probe"]) for row in rows):
-        found = _of(rows, arm, probe)
+    for arm, probe, labels in dict.fromkeys((row["arm"], row["probe"], row["labels"]) for row in rows):
+        found, ours = _of(rows, arm, probe, labels), _of(rows, "vjepa", "attentive", labels)
         values = [100 * r["accuracy"] for r in found.values()]
         low, high = wilson(float(np.mean(values)) / 100, found[min(found)]["tested"])
         each = " ".join(f"{v:.1f}" for v in values)
-        less = _difference(best["attentive"], found) if best["attentive"] else ""
+        less = _difference(ours, found)
         lines.append(
-            f"| {arm} | {probe} | {len(values)} | {np.mean(values):.1f} | {each} | {100 * low:.0f} to {100 * high:.0f} | {less} |"
+            f"| {arm} | {probe} | {labels or 'all'} | {len(values)} | {np.mean(values):.1f} | {each} | {100 * low:.0f} to {100 * high:.0f} | {less} |"
         )
     return "\n".join(lines)
 
 
-def _of(rows: list[dict[str, Any]], arm: str, probe: str) -> dict[int, dict[str, Any]]:
-    return {r["seed"]: r for r in rows if (r["arm"], r["probe"]) == (arm, probe)}
+def _of(rows: list[dict[str, Any]], arm: str, probe: str, labels: int | None) -> dict[int, dict[str, Any]]:
+    return {r["seed"]: r for r in rows if (r["arm"], r["probe"], r["labels"]) == (arm, probe, labels)}
 
 
 def _difference(ours: dict[int, dict[str, Any]], theirs: dict[int, dict[str, Any]]) -> str:

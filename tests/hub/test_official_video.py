@@ -44,9 +44,13 @@ def names(first: bool) -> dict[str, set[str]]:
     """Names of all tensors in the official files of a model of two blocks: those of V-JEPA, or of V-JEPA 2."""
 
     def blocks(name):
-        return {f"{name}.{i}.{part}.{leaf}" for i in range(2) for part in BLOCK for leaf in ("weight", "bias")}
+        return {
+            f"{name}.{i}.{part}.{leaf}" for i in range(2) for part in BLOCK for leaf in ("weight", "bias")
+        }
 
-    encoder = {"patch_embed.proj.weight", "patch_embed.proj.bias", "norm.weight", "norm.bias"} | blocks("blocks")
+    encoder = {"patch_embed.proj.weight", "patch_embed.proj.bias", "norm.weight", "norm.bias"} | blocks(
+        "blocks"
+    )
     predictor = blocks("predictor_blocks") | {f"mask_tokens.{i}" for i in range(2 if first else 10)}
     predictor |= {
         f"predictor_{part}.{leaf}" for part in ("embed", "norm", "proj") for leaf in ("weight", "bias")
@@ -86,7 +90,9 @@ def test_there_and_back(fields, tmp_path):
     assert_same(made, loaded)
     # The front door tells clips from images.
     known = read(file, frames=4, image_size=(32, 48), **HEADS)
-    assert isinstance(known.reading, VideoConfig) and known.licence == ("cc-by-nc-4.0" if not fields else "mit")
+    assert isinstance(known.reading, VideoConfig) and known.licence == (
+        "cc-by-nc-4.0" if not fields else "mit"
+    )
     assert_same(made, anyjepa.load(file, frames=4, image_size=(32, 48), **HEADS))
 
 
@@ -129,13 +135,19 @@ def test_wrong_files(tmp_path):
         change(content)
         torch.save(content, tmp_path / "d.pth.tar")
         with pytest.raises((CheckpointError, ConfigError), match=match):
-            load_official_video(tmp_path / "d.pth.tar", **(dict(frames=4, image_size=(32, 48)) | HEADS | fields))
+            load_official_video(
+                tmp_path / "d.pth.tar", **(dict(frames=4, image_size=(32, 48)) | HEADS | fields)
+            )
 
     wrap = "module.backbone."
     refused(lambda c: c.pop("predictor"), "no predictor")
     refused(lambda c: c["encoder"].pop(f"{wrap}norm.bias"), "1 missing")
-    refused(lambda c: c["encoder"].update({f"{wrap}patch_embed_img.proj.weight": torch.zeros(1)}), "1 unknown")
-    refused(lambda c: c["encoder"].update({f"{wrap}pos_embed": torch.zeros(1, 12, 24)}), "not the sin-cos table")
+    refused(
+        lambda c: c["encoder"].update({f"{wrap}patch_embed_img.proj.weight": torch.zeros(1)}), "1 unknown"
+    )
+    refused(
+        lambda c: c["encoder"].update({f"{wrap}pos_embed": torch.zeros(1, 12, 24)}), "not the sin-cos table"
+    )
     refused(lambda c: c["predictor"].pop(f"{wrap}mask_tokens.0"), "mask_token")
     refused(lambda c: c["encoder"].update({f"{wrap}norm.bias": torch.zeros(7)}), "norm.bias")
     refused(lambda c: None, "dim cannot be chosen", dim=48)
@@ -199,7 +211,9 @@ def test_the_official_modules_compute_the_same(version, tmp_path):
     content, io = torch.load(file, weights_only=True), torch.load(f"{file}.io", weights_only=True)
     # The stored lists of names are those of the official code.
     assert {part: set(content[part]) for part in names(True)} == names(version == "1")
-    loaded = load_official_video(file, frames=4, **(dict(image_size=(48, 48)) if version == "2" else {}), **HEADS)
+    loaded = load_official_video(
+        file, frames=4, **(dict(image_size=(48, 48)) if version == "2" else {}), **HEADS
+    )
     with torch.no_grad():
         patches = loaded.context_encoder.tokenizer.cut(io["x"])
         seen = loaded.context_encoder.read(patches, io["context"])

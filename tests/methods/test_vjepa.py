@@ -146,6 +146,23 @@ def test_clips_of_a_video_are_read_one_by_one_and_joined():
     found = method.encode(both)
     assert found.layout.grid == (4, 4, 4) and found.tokens.shape == (2, 64, 24)
     torch.testing.assert_close(found.tokens[:, 32:], method.encode(both[:, 1]).tokens)
+    views = method.encode(torch.stack([both, both.flip(1)], dim=1))
+    assert views.layout.grid == (8, 4, 4)
+    torch.testing.assert_close(views.tokens[:, 64:96], found.tokens[:, 32:])
+
+
+def test_the_first_weights_are_those_of_the_official_code():
+    """Normal 0.02 for tubelets of 2x16x16 colours, biases and mask tokens zero; wider for smaller tubelets."""
+    large = build(image_size=(112, 112), patch_size=16, dim=192, heads=3)
+    for tokenizer, std in (
+        (large.context_encoder.tokenizer, 0.02),
+        (build().context_encoder.tokenizer, 0.08),
+    ):
+        assert (
+            tokenizer.proj.weight.std().item() == pytest.approx(std, rel=0.05)
+            and not tokenizer.proj.bias.any()
+        )
+    assert not build(mask_tokens="one").predictor.mask_token.any()
 
 
 def test_distance_to_the_nearest_target():

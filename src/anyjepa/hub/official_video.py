@@ -122,7 +122,10 @@ def video_method(content: Mapping[str, Any], where: str, fields: Mapping[str, An
     if second and size == "giant":
         config.setdefault("heads", 22)
     method: Any = create("vjepa", **({"size": size or "tiny"} | config))
-    parts = {"context_encoder": to_ours(ENCODER, encoder), "predictor": to_ours(predictor_map(tokens), predictor)}
+    parts = {
+        "context_encoder": to_ours(ENCODER, encoder),
+        "predictor": to_ours(predictor_map(tokens), predictor),
+    }
     parts["target_encoder"] = to_ours(ENCODER, target)
     if config["mask_tokens"] == "one":
         # With frames of one length the official training asks with the first token alone.
@@ -132,7 +135,9 @@ def video_method(content: Mapping[str, Any], where: str, fields: Mapping[str, An
         expected = module.state_dict()
         wrong = [name for name in expected if name not in state or state[name].shape != expected[name].shape]
         if wrong or set(state) - set(expected):
-            raise CheckpointError(f"the parts do not fit each other: {part} has another {(wrong or ['shape'])[0]}")
+            raise CheckpointError(
+                f"the parts do not fit each other: {part} has another {(wrong or ['shape'])[0]}"
+            )
         module.load_state_dict(state)
     return method.eval()
 
@@ -156,7 +161,9 @@ def save_official_video(method: Method, path: str | Path) -> None:
     predictor = dict(whole.predictor.state_dict())
     if c.positions != "sincos":
         token = predictor["mask_token"]
-        predictor["mask_token"] = torch.cat((token, torch.zeros_like(token).repeat(RELEASED_TOKENS - 1, 1, 1)))
+        predictor["mask_token"] = torch.cat(
+            (token, torch.zeros_like(token).repeat(RELEASED_TOKENS - 1, 1, 1))
+        )
     parts = {
         "encoder": to_theirs(ENCODER, whole.context_encoder.state_dict(), patch),
         "target_encoder": to_theirs(ENCODER, whole.target_encoder.state_dict(), patch),
@@ -221,7 +228,9 @@ def _check_tables(
             table, wanted = table[:1], sincos_table(grid, table.shape[1])[:1]
         else:
             wanted = sincos_table(grid, table.shape[1])
-        if not torch.allclose(table, wanted, rtol=0, atol=max(1e-5, 2 * torch.finfo(tensors[name].dtype).eps)):
+        if not torch.allclose(
+            table, wanted, rtol=0, atol=max(1e-5, 2 * torch.finfo(tensors[name].dtype).eps)
+        ):
             raise CheckpointError(
                 f"{name} is not the sin-cos table of {grid} tokens with equal shares of the axes (uniform_power), which all "
                 "released models have"

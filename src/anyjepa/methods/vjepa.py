@@ -358,15 +358,16 @@ class VJEPA(Predictive):
         """Representation of whole clips by the ``"target"`` (default) or the ``"context"`` encoder.
 
         Args:
-            x: clips (B, C, T, H, W); several clips of each video (B, S, C, T, H, W), whose tokens follow each other; or images
-                (B, C, H, W), which stand still for a whole clip.
+            x: clips (B, C, T, H, W); several clips of each video (B, S, C, T, H, W), or several views of these (B, V, S, C, T, H,
+                W), whose tokens follow each other; or images (B, C, H, W), which stand still for a whole clip.
             encoder, layer: which encoder, and which of its blocks.
         """
         module = self.encoder_module(encoder)
         if x.ndim == 4:
             x = x.unsqueeze(2).expand(-1, -1, self.config.frames, -1, -1)
-        clips = x.shape[1] if x.ndim == 6 else 1
-        x = x.flatten(0, 1) if x.ndim == 6 else x
+        before = x.shape[: x.ndim - 4]
+        clips = before[1:].numel()
+        x = x.flatten(0, x.ndim - 5)
         self.check(x)
         tokens = module(self.context_encoder.tokenizer.cut(x), layer=layer)
         tokens = tokens.unflatten(0, (-1, clips)).flatten(1, 2)
