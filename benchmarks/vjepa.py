@@ -5,8 +5,8 @@
     python benchmarks/vjepa.py --table
 
 ``fight``: 98 two-second clips of fights and of none, pretrained on without their labels, scored by cross-validation over films.
-``pan``, ``object``: eight directions of motion over Tiny ImageNet photographs (``motion_clips.py``); probes are tested on clips of
-photographs that nothing was trained on.
+``pan``, ``object``: eight directions of motion over Tiny ImageNet photographs (``motion_clips.py``); probes are tested on clips
+of photographs that nothing was trained on.
 
 Encoders have one width and depth, and see as many tokens in a step. Tokens of all frames of I-JEPA go to the same attentive
 probe, as a set (``ijepa``), and with the number of the frame in a code added to them (``ijepa_time``). Runs that are in

@@ -32,8 +32,9 @@ def _table(name: str, tag: str, rows: list[dict[str, Any]]) -> str:
         low, high = wilson(float(np.mean(values)) / 100, found[min(found)]["tested"])
         each = " ".join(f"{v:.1f}" for v in values)
         less = _difference(ours, found)
+        cells = [arm, probe, labels or "all", len(values), f"{np.mean(values):.1f}", each]
         lines.append(
-            f"| {arm} | {probe} | {labels or 'all'} | {len(values)} | {np.mean(values):.1f} | {each} | {100 * low:.0f} to {100 * high:.0f} | {less} |"
+            "| " + " | ".join(map(str, [*cells, f"{100 * low:.0f} to {100 * high:.0f}", less])) + " |"
         )
     return "\n".join(lines)
 

@@ -34,8 +34,8 @@ class VideoConfig:
     """Clips of each video that evaluation looks at, evenly spread over it; their tokens are joined (8 for Kinetics, 2 for
     Something-Something in the paper)."""
     views: int = 1
-    """Views of each clip that evaluation looks at, evenly spread along the longer side of its frames, whose shorter side they span;
-    a classifier trained on the middle one answers by the mean of its probabilities (3 in the paper's tests)."""
+    """Views of each clip that evaluation looks at, evenly spread along the longer side of its frames; they span the shorter side.
+    The attentive probe is trained on the middle one and answers by the mean of its probabilities (3 in the paper's tests)."""
     centre: float = 1.0
     """Share of the shorter side that evaluation with one view cuts out of the middle (224/256 in the official probes)."""
     shrink: int | None = None

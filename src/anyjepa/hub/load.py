@@ -32,8 +32,9 @@ def load(source: str | Path, *, revision: str | None = None, **fields: Any) -> M
 
     Args:
         source: a run directory or one of its checkpoints; a directory written by ``anyjepa export --to anyjepa``, ``hf`` or
-            ``timm``, or by transformers for an ``IJepaModel``; an official file of I-JEPA, V-JEPA or V-JEPA 2 (``.pth.tar``, ``.pt``); or a name on the
-            Hugging Face hub, such as ``"facebook/ijepa_vith14_1k"``, of which only JSON and safetensors are fetched.
+            ``timm``, or by transformers for an ``IJepaModel``; an official file of I-JEPA, V-JEPA or V-JEPA 2 (``.pth.tar``,
+            ``.pt``); or a name on the Hugging Face hub, such as ``"facebook/ijepa_vith14_1k"``, of which only JSON and
+            safetensors are fetched.
         revision: branch, tag or commit on the hub; None: the main branch.
         **fields: config fields for weights that another library wrote, e.g. ``heads=3`` where they do not tell it.
 

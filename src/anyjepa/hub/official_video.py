@@ -207,7 +207,8 @@ def _stored_side(encoder: Mapping[str, Tensor], frames: int, kernel: Tensor) -> 
     side = math.isqrt(tokens // max(1, times))
     if times < 1 or side * side * times != tokens:
         raise CheckpointError(
-            f"the position table has {tokens} rows, which is no square grid of {times} times: pass frames=... and image_size=(H, W)"
+            f"the position table has {tokens} rows, which is no square grid of {times} times: pass frames=... and "
+            "image_size=(H, W)"
         )
     return side * kernel.shape[3], side * kernel.shape[3]
 
