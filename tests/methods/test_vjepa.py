@@ -82,6 +82,20 @@ def test_rotary_with_and_without_the_released_slip(tiled, wanted):
     torch.testing.assert_close(rotate(x, angles)[0, 0, 1], torch.tensor(wanted), atol=5e-5, rtol=0)
 
 
+def test_rotary_positions_stretched_to_a_span():
+    """Rows and columns of any number lie in 0..15, times are counted; the outer corners turn alike on every grid."""
+    small, large = (rotary_table((3, n, n), 12, span=15.0) for n in (4, 16))
+    for one, two in zip(small, large, strict=True):
+        torch.testing.assert_close(one[-1], two[-1])
+        torch.testing.assert_close(one[16], two[256])
+    plain = rotary_table((3, 16, 16), 12)
+    torch.testing.assert_close(large[0], plain[0])
+    method = build(positions="rotary", rotary_span=15.0)
+    stretched = rotary_table((2, 4, 4), 12, span=15.0)[0]
+    torch.testing.assert_close(method.context_encoder.cos, stretched)
+    torch.testing.assert_close(method.predictor.cos, rotary_table((2, 4, 4), 8)[0])
+
+
 def test_the_loss_is_the_mean_over_kinds_of_the_l1_distance():
     method = build().eval()
     batch = Batch(clips(), torch.arange(3))
@@ -206,6 +220,7 @@ def test_levels_have_norms_of_their_own_and_the_last_is_the_encoder():
         ({"ema": (0.5, 1.5)}, "must lie in"),
         ({"context_loss_from": (0.5, 0.1)}, "ascend"),
         ({"frames": 5}, "use size"),
+        ({"rotary_span": 15.0}, "needs rotary positions"),
         ({"short_range": TubeMaskConfig(spatial_scale=(1.0, 1.0))}, "leaves no context"),
         ({"regularizer": {"kind": "vicreg", "on": "target"}}, "target=online"),
     ],

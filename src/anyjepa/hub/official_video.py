@@ -151,7 +151,7 @@ def save_official_video(method: Method, path: str | Path) -> None:
         ConfigError: the method has something that the layout cannot hold (levels, a loss at the context).
     """
     c: Any = method.config
-    if method.name != "vjepa" or c.levels or c.context_loss or c.positions == "rotary":
+    if method.name != "vjepa" or c.levels or c.context_loss or c.positions == "rotary" or c.rotary_span:
         raise ConfigError(
             "official V-JEPA files hold vjepa with sincos or rotary_tiled positions, without levels and context loss"
         )

@@ -76,6 +76,9 @@ class VJEPAConfig:
     positions: Literal["sincos", "rotary", "rotary_tiled"] = "sincos"
     """Positions of encoder and predictor: fixed 3-D sin-cos (V-JEPA), rotary over time, row, column (V-JEPA 2.1), or rotary with
     the slip of the released V-JEPA 2 models."""
+    rotary_span: float | None = None
+    """Rotary positions of the encoder stretch rows and columns to 0..this, whatever their number (V-JEPA 2.1: 15); None: they are
+    counted."""
     predictor_width: int | None = None
     """Width of the predictor (384 in the papers)."""
     predictor_depth: int | None = None
@@ -133,6 +136,10 @@ class VJEPAConfig:
             raise ConfigError(
                 f"context_loss must not be negative and context_loss_from must ascend, got {self.context_loss} and "
                 f"{self.context_loss_from}"
+            )
+        if self.rotary_span is not None and (self.rotary_span <= 0 or self.positions == "sincos"):
+            raise ConfigError(
+                f"rotary_span must be positive and needs rotary positions, got {self.rotary_span} with {self.positions}"
             )
         check_regularizer(self.regularizer, self.target)
 
@@ -248,6 +255,7 @@ class VJEPA(Predictive):
             mlp_ratio=c.mlp_ratio,
             positions=c.positions,
             levels=c.levels,
+            span=c.rotary_span,
         )
         self.predictor = Predictor(
             tokenizer.layout,
