@@ -16,7 +16,6 @@ probe, as a set (``ijepa``), and with the number of the frame in a code added to
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -39,7 +38,7 @@ from anyjepa.data.video_config import VideoConfig
 from anyjepa.evaluation.attentive import AttentiveConfig, fit_attentive
 from anyjepa.evaluation.features import untrained
 from anyjepa.evaluation.linear import fit_linear
-from anyjepa.evaluation.splits import balanced, group_folds
+from anyjepa.evaluation.splits import group_folds
 from anyjepa.evaluation.tokens import TokenBudget, TokenStore
 from anyjepa.monitoring.observe import observe
 from anyjepa.nn.positions import sincos_table
@@ -75,7 +74,7 @@ MASKS: dict[str, Any] = {
 """Fewer blocks than in the paper: on a grid of 4 x 4 its eight and two leave next to nothing to see. ``future`` also hides the
 second half of the clip from one of the two contexts (causal multi-block)."""
 PROBE = AttentiveConfig(head_dim=32, lrs=(1e-3, 1e-2), weight_decays=(0.1,), batch_size=128, min_steps=200)
-FOLDS, FEW = 5, 160
+FOLDS = 5
 ARMS = ("vjepa", "ijepa", "untrained", "untrained_frames", "pixels")
 
 
@@ -90,7 +89,6 @@ class Material:
         labels: their classes.
         split: pairs of (training, test) positions; from a seed.
         groups: what a clip was cut from.
-        budgets: numbers of labels to fit probes on; None: all.
     """
 
     size: tuple[int, int]
@@ -99,7 +97,6 @@ class Material:
     labels: np.ndarray
     split: Callable[[int], Iterator[tuple[np.ndarray, np.ndarray]]]
     groups: np.ndarray
-    budgets: tuple[int | None, ...] = (None,)
 
 
 def normalised(clips: Tensor) -> Tensor:
@@ -129,7 +126,7 @@ def moving(data: Path, scene: Any, labelled: int, tests: int) -> Material:
 
     clips = torch.cat([train, test])[:, None]
     labels = np.concatenate([train_labels, test_labels])
-    return Material((32, 32), draw, clips, labels, split, np.arange(len(labels)), (None, FEW))
+    return Material((32, 32), draw, clips, labels, split, np.arange(len(labels)))
 
 
 def fight(data: Path, fps: float) -> Material:
@@ -242,13 +239,12 @@ def score(arm: str, method: Method | None, material: Material, seed: int) -> Ite
         pooled = np.concatenate(
             [store.take(part).mean(1).numpy() for part in np.array_split(np.arange(n), n // 50)]
         )
-        for probe, budget in itertools.product(("attentive", "linear"), material.budgets):
-            if probe == "linear" and (name.endswith("_time") or budget):
+        for probe in ("attentive", "linear"):
+            if probe == "linear" and name.endswith("_time"):
                 # The mean of the codes is a constant.
                 continue
             right = np.full(n, -1)
             for inside, held in material.split(seed):
-                inside = inside[balanced(material.labels[inside], budget, seed)] if budget else inside
                 labels = material.labels[inside]
                 if probe == "attentive":
                     fitted = fit_attentive(store, inside, labels, seed=seed, config=PROBE)
@@ -260,7 +256,6 @@ def score(arm: str, method: Method | None, material: Material, seed: int) -> Ite
             yield {
                 "arm": name,
                 "probe": probe,
-                "labels": budget,
                 "accuracy": round(float(right[tested].mean()), 4),
                 "tested": len(tested),
                 "right": "".join(map(str, right[tested].tolist())) if len(tested) < 200 else None,
@@ -326,9 +321,7 @@ def main() -> None:
             head |= {k: machine()[k] for k in ("cpu", "torch")}
             with asked.out.open("a") as file:
                 file.write("".join(json.dumps(head | row) + "\n" for row in found))
-            shown = "  ".join(
-                f"{row['arm']} {row['probe']} {row['labels'] or ''} {row['accuracy']:.3f}" for row in found
-            )
+            shown = "  ".join(f"{row['arm']} {row['probe']} {row['accuracy']:.3f}" for row in found)
             print(asked.set, seed, asked.tag, shown, facts, flush=True)
 
 

@@ -23,24 +23,25 @@ def _table(name: str, tag: str, rows: list[dict[str, Any]]) -> str:
     lines = [
         f"{name} {tag}",
         "",
-        "| reading | probe | labels | seeds | accuracy % | each | 95 % of the mean | V-JEPA minus it, 95 % |",
-        "|" + "---|" * 8,
+        "| reading | probe | seeds | accuracy % | each | 95 % of the mean | V-JEPA minus it, 95 % |",
+        "|" + "---|" * 7,
     ]
-    for arm, probe, labels in dict.fromkeys((row["arm"], row["probe"], row["labels"]) for row in rows):
-        found, ours = _of(rows, arm, probe, labels), _of(rows, "vjepa", "attentive", labels)
+    ours = _of(rows, "vjepa", "attentive")
+    for arm, probe in dict.fromkeys((row["arm"], row["probe"]) for row in rows):
+        found = _of(rows, arm, probe)
         values = [100 * r["accuracy"] for r in found.values()]
         low, high = wilson(float(np.mean(values)) / 100, found[min(found)]["tested"])
         each = " ".join(f"{v:.1f}" for v in values)
         less = _difference(ours, found)
-        cells = [arm, probe, labels or "all", len(values), f"{np.mean(values):.1f}", each]
+        cells = [arm, probe, len(values), f"{np.mean(values):.1f}", each]
         lines.append(
             "| " + " | ".join(map(str, [*cells, f"{100 * low:.0f} to {100 * high:.0f}", less])) + " |"
         )
     return "\n".join(lines)
 
 
-def _of(rows: list[dict[str, Any]], arm: str, probe: str, labels: int | None) -> dict[int, dict[str, Any]]:
-    return {r["seed"]: r for r in rows if (r["arm"], r["probe"], r["labels"]) == (arm, probe, labels)}
+def _of(rows: list[dict[str, Any]], arm: str, probe: str) -> dict[int, dict[str, Any]]:
+    return {r["seed"]: r for r in rows if (r["arm"], r["probe"]) == (arm, probe)}
 
 
 def _difference(ours: dict[int, dict[str, Any]], theirs: dict[int, dict[str, Any]]) -> str:
