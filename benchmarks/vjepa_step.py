@@ -5,8 +5,8 @@
 Both start from the same weights and see the same clips and masks (drawn by the official collator with its published constants).
 Each has a process of its own; they take turns, A, B, A, B, ..., and the ratio is the median over pairs. The official code runs
 with the defaults of its process, ours with the allocator setting that ``anyjepa pretrain`` makes. A step is target, both contexts
-and predictions, loss, backward, AdamW with its schedules, moving average; the official step's logs of gradients and of the optimizer
-are left out unless ``--with-logs``.
+and predictions, loss, backward, AdamW with its schedules, moving average; the official step's logs of gradients and of the
+optimizer are left out unless ``--with-logs``.
 """
 
 from __future__ import annotations
