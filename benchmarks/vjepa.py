@@ -71,7 +71,9 @@ MASKS: dict[str, Any] = {
         long_range=dict(blocks=1, spatial_scale=[0.5, 0.5]),
     ),
 }
-MASKS["forecast"] = dict(ranges="short", short_range=dict(blocks=1, spatial_scale=[0.07, 0.07], max_temporal_keep=0.5))
+MASKS["forecast"] = dict(
+    ranges="short", short_range=dict(blocks=1, spatial_scale=[0.07, 0.07], max_temporal_keep=0.5)
+)
 """Fewer blocks than in the paper: on a grid of 4 x 4 its eight and two leave next to nothing to see. ``future`` also hides the
 second half of the clip from one of the two contexts (causal multi-block)."""
 PROBE = AttentiveConfig(head_dim=32, lrs=(1e-3, 1e-2), weight_decays=(0.1,), batch_size=128, min_steps=200)

@@ -175,7 +175,7 @@ def draw_masks(setting: Setting, options: argparse.Namespace) -> list[tuple[list
     ]
     torch.manual_seed(options.seed)
     collator = MaskCollator(
-        kinds, crop_size=(setting.image, setting.image), num_frames=setting.frames, patch_size=(16, 16), tubelet_size=2
+        kinds, crop_size=(setting.image, setting.image), num_frames=setting.frames, patch_size=16, tubelet_size=2
     )  # fmt: skip
     drawn = []
     for _ in range(options.warmup + options.pairs):
@@ -229,6 +229,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     for program in programs:
         here, there = spawn.Pipe()
         spawn.Process(target=work, args=(there, program, options), daemon=True).start()
+        # Or a process that dies would be waited for for ever.
+        there.close()
         pipes[program], lengths = here, here.recv()
     seconds: dict[str, list[float]] = {program: [] for program in programs}
     losses: dict[str, list[float]] = {program: [] for program in programs}

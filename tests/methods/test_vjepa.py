@@ -12,6 +12,7 @@ from anyjepa.masking.tubes import TubeMaskConfig
 from anyjepa.methods.vjepa import VJEPAConfig
 from anyjepa.nn.positions import rotary_table, rotate, sincos_table
 from anyjepa.objectives.context import context_loss, nearest_target
+from anyjepa.objectives.distances import distance
 from anyjepa.schedules import OptimConfig, ema_momentum, learning_rate, weight_decay
 
 SMALL = dict(frames=4, image_size=(16, 16), patch_size=4, dim=24, depth=3, heads=2, mlp_ratio=4.0)
@@ -115,8 +116,18 @@ def test_the_loss_is_the_mean_over_kinds_of_the_l1_distance():
 
 
 def test_zero_predictions_of_unit_targets_cost_the_mean_of_a_normal():
-    loss = (torch.randn(4000, 50, generator=torch.Generator().manual_seed(0))).abs().mean()
-    assert loss.item() == pytest.approx(math.sqrt(2 / math.pi), abs=0.005)
+    """All predictions are zero when the last projection is, and layer-normed targets of random weights are nearly normal."""
+    target = torch.randn(4000, 50, generator=torch.Generator().manual_seed(0))
+    assert distance(VJEPAConfig().distance)(torch.zeros_like(target), target).item() == pytest.approx(
+        math.sqrt(2 / math.pi), abs=0.005
+    )
+    method = build()
+    torch.nn.init.zeros_(method.predictor.proj.weight)
+    output = method(clips())
+    assert not output.predicted.any() and output.loss.item() == pytest.approx(math.sqrt(2 / math.pi), abs=0.1)
+    torch.testing.assert_close(
+        output.target.var(-1, correction=0).mean(), torch.tensor(1.0), atol=1e-3, rtol=0
+    )
 
 
 def test_hidden_pixels_cannot_reach_the_context():
