@@ -15,9 +15,9 @@ from anyjepa.data.modalities import modality
 from anyjepa.data.views_config import ViewsConfig
 from anyjepa.training.optimizer import build_optimizer, set_schedules
 
-STEPS, BATCH, FRAMES, STRIDE = 250, 32, 8, 2
+STEPS, BATCH, FRAMES, STRIDE = 200, 24, 8, 3
 TRAINED_ON = 15
-SEEDS = (0, 1, 2)
+SEEDS = (0, 1)
 
 
 @pytest.fixture(scope="module")
@@ -52,12 +52,12 @@ def fresh(seed):
         heads=2,
         predictor_width=32,
         predictor_depth=2,
-        short_range={"blocks": 2, "spatial_scale": [0.2, 0.25]},
-        long_range={"blocks": 1, "spatial_scale": [0.5, 0.5]},
-        ema=[0.99, 1.0],
+        ranges="short",
+        short_range={"blocks": 1, "spatial_scale": [0.3, 0.4]},
+        ema=[0.98, 1.0],
         regularizer={"kind": "vicreg", "level": "both", "weight": 0.2},
         seed=seed,
-        optim={"steps": STEPS, "warmup_steps": 25, "start_lr": 2e-4, "lr": 2e-3, "final_lr": 2e-5},
+        optim={"steps": STEPS, "warmup_steps": STEPS // 10, "start_lr": 2e-4, "lr": 3e-3, "final_lr": 3e-5},
     )
 
 
@@ -89,7 +89,7 @@ def knowledge(method, views):
     masks = Masks(tubes(seen), tubes(hidden).unsqueeze(1))
     patches = method.context_encoder.tokenizer.cut(x)
     context = method.context_encoder.read(patches, masks.context)
-    parts = [method.predictor(context, masks.context, masks.targets, kind=1)[:, 0]]
+    parts = [method.predictor(context, masks.context, masks.targets, kind=0)[:, 0]]
     parts.append(method.encode(x).tokens.gather(1, masks.targets[:, 0, :, None].expand(-1, -1, 64)))
     found = []
     for centre in (lambda p: p, lambda p: p - p.mean(1, keepdim=True)):
