@@ -42,7 +42,7 @@ def fresh(table, seed):
         columns=table[0].shape[-1],
         ema=[0.99, 1.0],
         seed=seed,
-        optim={"steps": STEPS, "warmup_steps": 20, "lr": 3e-3},
+        optim={"steps": STEPS, "warmup_steps": 40, "lr": 2e-3},
     )
 
 

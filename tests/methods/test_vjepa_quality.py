@@ -1,7 +1,7 @@
-"""V-JEPA on real turntable clips of objects it never saw: predictions of hidden tubes know their clip, and their time in it.
+"""V-JEPA on real turntable clips of objects it never saw: predictions of hidden tubes know their clip, and their place in it.
 
-A prediction that knows only the place, or only the clip, has none of the second: it is compared with the targets after the means
-over all clips and over all times of a place have been taken off both.
+What is particular to a clip is what the mean over all clips at a place leaves; what is particular to a place is that mean, less the
+mean over all hidden places. Each is compared in predictions and in targets.
 """
 
 import numpy as np
@@ -76,7 +76,7 @@ def trained(method, views, seed):
 
 @torch.no_grad()
 def knowledge(method, views):
-    """Correlations of what is particular to the clip, and to the time in it, in predictions and in targets."""
+    """Correlations of what is particular to the clip, and to the place in it, in predictions and in targets."""
     method.eval()
     x = clips(views, np.random.default_rng(9), 96)
     times, places = FRAMES // 2, 16
@@ -92,10 +92,8 @@ def knowledge(method, views):
     parts = [method.predictor(context, masks.context, masks.targets, kind=0)[:, 0]]
     parts.append(method.encode(x).tokens.gather(1, masks.targets[:, 0, :, None].expand(-1, -1, 64)))
     found = []
-    for centre in (lambda p: p, lambda p: p - p.mean(1, keepdim=True)):
-        guess, truth = (
-            centre(p.unflatten(1, (times, -1)) - p.unflatten(1, (times, -1)).mean(0)).flatten() for p in parts
-        )
+    for own in (lambda p: p - p.mean(0), lambda p: p.mean(0) - p.mean((0, 1))):
+        guess, truth = (own(p).flatten() for p in parts)
         found.append(float((guess @ truth) / (guess.norm() * truth.norm()).clamp(min=1e-9)))
     return found
 
@@ -121,30 +119,28 @@ def misled(views, seed, move, monkeypatch):
     return trained(method, views, seed)
 
 
-def test_predictions_know_their_clip_and_their_time(turntable):
+def shuffled(x):
+    """Every clip's tokens in another order."""
+    return x.take_along_dim(torch.rand(*x.shape[:2], 1).argsort(1), 1)
+
+
+def test_predictions_know_their_clip_and_their_place(turntable):
     known, new = turntable
     before = [knowledge(fresh(seed), new) for seed in SEEDS]
     after = [knowledge(trained(fresh(seed), known, seed), new) for seed in SEEDS]
     print("untrained", before, "trained", after)
     assert np.abs(before).max() < 0.15
-    clip, time = np.array(after).min(axis=0)
-    assert clip > 0.4 and time > 0.2, after
+    clip, place = np.array(after).min(axis=0)
+    assert clip > 0.3 and place > 0.5, after
 
 
 def test_targets_of_other_clips_teach_nothing_of_the_clip(turntable, monkeypatch):
     known, new = turntable
-    clip, time = knowledge(misled(known, 0, lambda x: x.roll(1, 0), monkeypatch), new)
-    print("other clips", clip, time)
-    assert abs(clip) < 0.15 and abs(time) < 0.15, (clip, time)
+    clip, place = knowledge(misled(known, 0, lambda x: x.roll(1, 0), monkeypatch), new)
+    assert abs(clip) < 0.15, (clip, place)
 
 
-def test_targets_of_other_times_teach_nothing_of_the_time(turntable, monkeypatch):
+def test_targets_of_other_places_teach_nothing_of_the_place(turntable, monkeypatch):
     known, new = turntable
-
-    def shuffled(x):
-        order = torch.rand(len(x), FRAMES // 2, 1, 1).argsort(1)
-        return x.unflatten(1, (FRAMES // 2, -1)).take_along_dim(order, 1).flatten(1, 2)
-
-    clip, time = knowledge(misled(known, 0, shuffled, monkeypatch), new)
-    print("other times", clip, time)
-    assert abs(time) < 0.1, (clip, time)
+    clip, place = knowledge(misled(known, 0, shuffled, monkeypatch), new)
+    assert abs(place) < 0.3, (clip, place)
