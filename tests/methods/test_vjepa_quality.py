@@ -1,7 +1,7 @@
 """V-JEPA on real turntable clips of objects it never saw: predictions of hidden tubes know their clip, and their place in it.
 
-What is particular to a clip is what the mean over all clips at a place leaves; what is particular to a place is that mean, less the
-mean over all hidden places. Each is compared in predictions and in targets.
+What is particular to a clip is what the mean over all clips at a place leaves; what is particular to a place is that mean, less
+the mean over all hidden places. Each is compared in predictions and in targets.
 """
 
 import numpy as np
