@@ -69,3 +69,13 @@ def test_schedules_counted_from_zero_begin_at_the_start_and_end_at_the_end():
     assert weight_decay(optim, 1) == pytest.approx(0.1) and weight_decay(optim, 100) == pytest.approx(0.3)
     one = OptimConfig(steps=1, warmup_steps=0, from_zero=True)
     assert learning_rate(one, 1) == one.lr and weight_decay(one, 1) == pytest.approx(one.weight_decay)
+
+
+def test_the_cool_down_of_vjepa_2_is_a_line_that_stops_early():
+    """40 x 300 steps laid out over 1.25 times as many, from 5.25e-4 towards 1e-6, which is never reached."""
+    optim = OptimConfig(
+        steps=12_000, warmup_steps=0, lr=5.25e-4, final_lr=1e-6, stretch=1.25, decay="linear"
+    )  # fmt: skip
+    for step, lr in [(1, 5.249651e-4), (6000, 3.154e-4), (12_000, 1.058e-4)]:
+        assert learning_rate(optim, step) == pytest.approx(lr, rel=1e-6)
+    assert learning_rate(optim, 15_000) == pytest.approx(1e-6)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from anyjepa.errors import ConfigError
 
@@ -24,7 +25,9 @@ class OptimConfig:
     lr: float = 1e-3
     """Learning rate after the warm-up."""
     final_lr: float = 1e-6
-    """Learning rate at the end of the cosine."""
+    """Learning rate at the end of the decay."""
+    decay: Literal["cosine", "linear"] = "cosine"
+    """How the learning rate falls after the warm-up; linear without warm-up is the cool-down of V-JEPA 2."""
     weight_decay: float = 0.04
     """Weight decay at the start."""
     final_weight_decay: float = 0.4
@@ -44,6 +47,8 @@ class OptimConfig:
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise ConfigError(f"optim.steps must be at least 1, got {self.steps}")
+        if self.decay not in ("cosine", "linear"):
+            raise ConfigError(f"optim.decay must be cosine or linear, got '{self.decay}'")
         if self.stretch < 1.0:
             raise ConfigError(
                 f"optim.stretch must be at least 1, got {self.stretch}: schedules cannot end before training does"
@@ -65,14 +70,15 @@ class OptimConfig:
 
 
 def learning_rate(optim: OptimConfig, step: int) -> float:
-    """Learning rate of step ``step`` = 1, 2, ...: linear warm-up, then cosine to ``final_lr``."""
+    """Learning rate of step ``step`` = 1, 2, ...: linear warm-up, then cosine or straight to ``final_lr``."""
     if optim.from_zero:
         step -= 1
     if step < optim.warmup:
         return optim.start_lr + step / optim.warmup * (optim.lr - optim.start_lr)
     progress = (step - optim.warmup) / max(1, optim.horizon - optim.warmup - optim.from_zero)
-    cosine = 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
-    return max(optim.final_lr, optim.final_lr + (optim.lr - optim.final_lr) * cosine)
+    progress = min(1.0, progress)
+    left = 1.0 - progress if optim.decay == "linear" else 0.5 * (1.0 + math.cos(math.pi * progress))
+    return max(optim.final_lr, optim.final_lr + (optim.lr - optim.final_lr) * left)
 
 
 def weight_decay(optim: OptimConfig, step: int) -> float:

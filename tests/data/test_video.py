@@ -10,7 +10,7 @@ import torch
 from anyjepa.data.dataset import load_all
 from anyjepa.data.film import FileFilm, Frames
 from anyjepa.data.modalities import MODALITIES, recognise
-from anyjepa.data.video import VideoDataset
+from anyjepa.data.video import VideoDataset, sliding_boxes
 from anyjepa.data.video_config import VideoConfig
 from anyjepa.data.video_source import open_videos
 from anyjepa.errors import ConfigError, DataError
@@ -116,6 +116,28 @@ def test_evaluation_looks_at_even_parts(tmp_path):
     assert one.evaluation([0]).shape == (1, 3, 4, 16, 16)
 
 
+def test_views_slide_along_the_longer_side(tmp_path):
+    """Frames of 16 x 48 whose column k has the brightness 5 k: three squares, of the left, the middle and the right."""
+    clip = np.broadcast_to((5 * np.arange(48, dtype=np.uint8))[:, None], (1, 8, 16, 48, 3)).copy()
+    np.save(tmp_path / "a.npy", clip)
+    plain = dict(frames=4, size=16, frame_step=1, mean=(0.0,) * 3, std=(1.0,) * 3)
+
+    def seen(**fields):
+        config = VideoConfig(**plain, **fields)
+        return VideoDataset(open_videos(tmp_path / "a.npy", config), config).evaluation([0]) * 255 / 5
+
+    three = seen(views=3, clips=2)
+    assert three.shape == (1, 3, 2, 3, 4, 16, 16)
+    columns = three[0, :, 1, 0, 2, 7].round().int().tolist()
+    assert columns == [list(range(start, start + 16)) for start in (0, 16, 32)]
+    torch.testing.assert_close(three[:, 1, 0], seen())
+    # The middle half of the height, enlarged.
+    half = seen(centre=0.5)[0, 0, 0, 7]
+    assert half.min() == pytest.approx(20, abs=0.6) and half.max() == pytest.approx(27, abs=0.6)
+    boxes = sliding_boxes([48], [16], (16, 8), 3)
+    assert boxes[0].tolist() == [[0, 0, 32, 16], [8, 0, 32, 16], [16, 0, 32, 16]]
+
+
 def test_lying_films_stand_up(tmp_path):
     """A display matrix turns frames a quarter against the clock."""
     from anyjepa.data.film import _pixels
@@ -216,6 +238,8 @@ def test_tables_that_are_wrong(tmp_path):
         ({"frames": 0}, "frames"),
         ({"fps": -1.0}, "positive"),
         ({"clips": 0}, "clips"),
+        ({"views": 0}, "views"),
+        ({"centre": 1.5}, "centre"),
         ({"crop_scale": (0.5, 0.2)}, "crop_scale"),
     ],
 )

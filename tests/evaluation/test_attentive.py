@@ -94,6 +94,25 @@ def test_tokens_in_a_file_are_those_in_memory():
     torch.testing.assert_close(memory.take(rows), tokens[rows], rtol=1e-3, atol=1e-3)
 
 
+def test_views_are_answered_one_by_one_and_averaged():
+    tokens, labels = hidden(90)
+    noise = torch.randn(2, *tokens.shape, generator=torch.Generator().manual_seed(3))
+    views = TokenStore(90, TokenBudget(), views=3)
+    views.add(torch.cat((noise[0], tokens, noise[1]), dim=1))
+    torch.testing.assert_close(views.middle(np.arange(90)), tokens.half().float())
+    middle, inside, outside = store(tokens), np.arange(60), np.arange(60, 90)
+    fitted = fit_attentive(views, inside, labels[inside], config=QUICK)
+    alone = fit_attentive(middle, inside, labels[inside], config=QUICK)
+    torch.testing.assert_close(fitted.head.state_dict(), alone.head.state_dict())
+    each = [
+        alone.head((part[outside].half().float() - alone.mean) / alone.scale).softmax(dim=1)
+        for part in (noise[0], tokens, noise[1])
+    ]
+    expected = torch.stack(each).mean(0).argmax(1).numpy()
+    np.testing.assert_array_equal(fitted.predict(views, outside), expected)
+    assert (expected != alone.predict(middle, outside)).any()
+
+
 def test_memory_is_shared_by_all_stores():
     budget = TokenBudget(100)
     assert budget.grant(60) and not budget.grant(60) and budget.grant(40) and not budget.grant(1)

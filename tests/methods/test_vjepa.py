@@ -12,6 +12,7 @@ from anyjepa.masking.tubes import TubeMaskConfig
 from anyjepa.methods.vjepa import VJEPAConfig
 from anyjepa.nn.positions import rotary_table, rotate, sincos_table
 from anyjepa.objectives.context import context_loss, nearest_target
+from anyjepa.objectives.distances import distance
 from anyjepa.schedules import OptimConfig, ema_momentum, learning_rate, weight_decay
 
 SMALL = dict(frames=4, image_size=(16, 16), patch_size=4, dim=24, depth=3, heads=2, mlp_ratio=4.0)
@@ -82,6 +83,20 @@ def test_rotary_with_and_without_the_released_slip(tiled, wanted):
     torch.testing.assert_close(rotate(x, angles)[0, 0, 1], torch.tensor(wanted), atol=5e-5, rtol=0)
 
 
+def test_rotary_positions_stretched_to_a_span():
+    """Rows and columns of any number lie in 0..15, times are counted; the outer corners turn alike on every grid."""
+    small, large = (rotary_table((3, n, n), 12, span=15.0) for n in (4, 16))
+    for one, two in zip(small, large, strict=True):
+        torch.testing.assert_close(one[-1], two[-1])
+        torch.testing.assert_close(one[16], two[256])
+    plain = rotary_table((3, 16, 16), 12)
+    torch.testing.assert_close(large[0], plain[0])
+    method = build(positions="rotary", rotary_span=15.0)
+    stretched = rotary_table((2, 4, 4), 12, span=15.0)[0]
+    torch.testing.assert_close(method.context_encoder.cos, stretched)
+    torch.testing.assert_close(method.predictor.cos, rotary_table((2, 4, 4), 8)[0])
+
+
 def test_the_loss_is_the_mean_over_kinds_of_the_l1_distance():
     method = build().eval()
     batch = Batch(clips(), torch.arange(3))
@@ -101,8 +116,18 @@ def test_the_loss_is_the_mean_over_kinds_of_the_l1_distance():
 
 
 def test_zero_predictions_of_unit_targets_cost_the_mean_of_a_normal():
-    loss = (torch.randn(4000, 50, generator=torch.Generator().manual_seed(0))).abs().mean()
-    assert loss.item() == pytest.approx(math.sqrt(2 / math.pi), abs=0.005)
+    """All predictions are zero when the last projection is, and layer-normed targets of random weights are nearly normal."""
+    target = torch.randn(4000, 50, generator=torch.Generator().manual_seed(0))
+    assert distance(VJEPAConfig().distance)(torch.zeros_like(target), target).item() == pytest.approx(
+        math.sqrt(2 / math.pi), abs=0.005
+    )
+    method = build()
+    torch.nn.init.zeros_(method.predictor.proj.weight)
+    output = method(clips())
+    assert not output.predicted.any() and output.loss.item() == pytest.approx(math.sqrt(2 / math.pi), abs=0.1)
+    torch.testing.assert_close(
+        output.target.var(-1, correction=0).mean(), torch.tensor(1.0), atol=1e-3, rtol=0
+    )
 
 
 def test_hidden_pixels_cannot_reach_the_context():
@@ -146,6 +171,23 @@ def test_clips_of_a_video_are_read_one_by_one_and_joined():
     found = method.encode(both)
     assert found.layout.grid == (4, 4, 4) and found.tokens.shape == (2, 64, 24)
     torch.testing.assert_close(found.tokens[:, 32:], method.encode(both[:, 1]).tokens)
+    views = method.encode(torch.stack([both, both.flip(1)], dim=1))
+    assert views.layout.grid == (8, 4, 4)
+    torch.testing.assert_close(views.tokens[:, 64:96], found.tokens[:, 32:])
+
+
+def test_the_first_weights_are_those_of_the_official_code():
+    """Normal 0.02 for tubelets of 2x16x16 colours, biases and mask tokens zero; wider for smaller tubelets."""
+    large = build(image_size=(112, 112), patch_size=16, dim=192, heads=3)
+    for tokenizer, std in (
+        (large.context_encoder.tokenizer, 0.02),
+        (build().context_encoder.tokenizer, 0.08),
+    ):
+        assert (
+            tokenizer.proj.weight.std().item() == pytest.approx(std, rel=0.05)
+            and not tokenizer.proj.bias.any()
+        )
+    assert not build(mask_tokens="one").predictor.mask_token.any()
 
 
 def test_distance_to_the_nearest_target():
@@ -189,6 +231,7 @@ def test_levels_have_norms_of_their_own_and_the_last_is_the_encoder():
         ({"ema": (0.5, 1.5)}, "must lie in"),
         ({"context_loss_from": (0.5, 0.1)}, "ascend"),
         ({"frames": 5}, "use size"),
+        ({"rotary_span": 15.0}, "needs rotary positions"),
         ({"short_range": TubeMaskConfig(spatial_scale=(1.0, 1.0))}, "leaves no context"),
         ({"regularizer": {"kind": "vicreg", "on": "target"}}, "target=online"),
     ],

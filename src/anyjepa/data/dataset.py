@@ -37,6 +37,8 @@ class Dataset(ABC):
 
     noun: ClassVar[str] = "samples"
     """What the samples are, in the plural."""
+    views: int = 1
+    """Views of each sample in an evaluation batch, whose tokens follow each other; answers about them are averaged."""
 
     def __init__(self, source: Source, config: Any) -> None:
         self.source, self.config = source, config

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from anyjepa.data.base import Source
@@ -22,6 +22,25 @@ from anyjepa.errors import ConfigError, DataError
 from anyjepa.normalisation import constants
 from anyjepa.randomness import uniform
 from anyjepa.views.boxes import crop_boxes
+
+
+def sliding_boxes(
+    heights: list[int], widths: list[int], size: tuple[int, int], views: int, centre: float = 1.0
+) -> Int[np.ndarray, "B V 4"]:
+    """Boxes (top, left, height, width) of the shape of ``size``, evenly spread along the side of each frame that is left over.
+
+    Args:
+        heights, widths: of B frames.
+        size: height and width of what the model sees.
+        views: boxes of each frame; one lies in the middle.
+        centre: with one view, share of the frame's side that it spans.
+    """
+    frame = np.stack([heights, widths], axis=1).astype(np.float64)
+    scale = (frame / np.array(size)).min(axis=1, keepdims=True) * (centre if views == 1 else 1.0)
+    box = np.maximum(1, np.rint(scale * np.array(size)))
+    share = np.full(1, 0.5) if views == 1 else np.linspace(0.0, 1.0, views)
+    corner = np.floor((frame - box)[:, None] * share[None, :, None] + 0.5 * (views > 1))
+    return np.concatenate([corner, np.broadcast_to(box[:, None], corner.shape)], axis=2).astype(np.int64)
 
 
 class VideoDataset(Dataset):
@@ -41,7 +60,7 @@ class VideoDataset(Dataset):
         super().__init__(source, config)
         if config.size is None or config.frames is None:
             raise ConfigError("video.size and video.frames are not set")
-        self.size, self.frames = ImageConfig.sides(config.size), config.frames
+        self.size, self.frames, self.views = ImageConfig.sides(config.size), config.frames, config.views
         # 0..255: what crop_resize gives
         self._mean, self._std = (
             255 * np.array(values, dtype=np.float32).reshape(-1, 1, 1)
@@ -81,11 +100,21 @@ class VideoDataset(Dataset):
         return found
 
     def finish(self, samples: list[Any]) -> Float[Tensor, "B *clips C T H W"]:
-        """Evaluation clips (B, C, T, H, W), or (B, S, C, T, H, W) where there are several of each video; the middle of frames."""
-        batch = resize_centre([frame for clips in samples for clip in clips for frame in clip], self.size)
-        batch = batch.unflatten(0, (len(samples), self.config.clips, self.frames))
-        batch = self._normalise(batch).transpose(2, 3)
-        return batch[:, 0] if self.config.clips == 1 else batch
+        """Evaluation clips (B, C, T, H, W); (B, S, C, T, H, W) where there are several of each video; (B, V, S, C, T, H, W) where
+        there are several views of each of them."""
+        frames = [frame for clips in samples for clip in clips for frame in clip]
+        views, centre = self.config.views, self.config.centre
+        if views == 1 and centre == 1:
+            batch = resize_centre(frames, self.size)
+        else:
+            heights, widths = [f.shape[1] for f in frames], [f.shape[2] for f in frames]
+            boxes = sliding_boxes(heights, widths, self.size, views, centre)
+            batch = crop_resize([f for f in frames for _ in range(views)], boxes.reshape(-1, 4), self.size)
+        batch = batch.unflatten(0, (len(samples), self.config.clips, self.frames, views))
+        batch = self._normalise(batch).permute(0, 3, 1, 4, 2, 5, 6)
+        if views > 1:
+            return batch
+        return batch[:, 0, 0] if self.config.clips == 1 else batch[:, 0]
 
     def attempt(self, i: int, instead: str = "it is left out", start: float | None = None) -> Any | None:
         """(S, T, C, h, w) frames of video ``i``, or None when it cannot be read, which is counted.

@@ -33,6 +33,11 @@ class VideoConfig:
     clips: int = 1
     """Clips of each video that evaluation looks at, evenly spread over it; their tokens are joined (8 for Kinetics, 2 for
     Something-Something in the paper)."""
+    views: int = 1
+    """Views of each clip that evaluation looks at, evenly spread along the longer side of its frames; they span the shorter side.
+    The attentive probe is trained on the middle one and answers by the mean of its probabilities (3 in the paper's tests)."""
+    centre: float = 1.0
+    """Share of the shorter side that evaluation with one view cuts out of the middle (224/256 in the official probes)."""
     shrink: int | None = None
     """Shorter side in pixels to which frames are shrunk as they are decoded; None: twice that of ``size``. 0: not at all."""
     cache: int = 256
@@ -50,7 +55,7 @@ class VideoConfig:
     """Use that many videos, evenly spread over all; None: all."""
 
     def __post_init__(self) -> None:
-        for name in ("frames", "clips", "limit"):
+        for name in ("frames", "clips", "views", "limit"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"video.{name} must be at least 1, got {value}")
@@ -58,6 +63,8 @@ class VideoConfig:
             raise ConfigError(
                 f"video.frame_step and video.fps must be positive, got {self.frame_step} and {self.fps}"
             )
+        if not 0 < self.centre <= 1:
+            raise ConfigError(f"video.centre must lie in (0, 1], got {self.centre}")
         if self.cache < 0 or (self.shrink is not None and self.shrink < 0):
             raise ConfigError("video.cache and video.shrink must not be negative")
         # Crops, constants and max_broken have the rules of images.

@@ -134,11 +134,15 @@ class AttentiveProbe:
 
     @torch.no_grad()
     def predict(self, store: TokenStore, positions: np.ndarray, batch_size: int = 256) -> Labels:
-        """Classes or values of the samples at these positions of the store."""
-        outputs = [
-            self.head(_standard(store, part, self.mean, self.scale)).cpu()
-            for part in np.array_split(positions, math.ceil(len(positions) / batch_size))
-        ]
+        """Classes or values of the samples at these positions of the store; of several views, by the mean of the probabilities or
+        of the values."""
+        outputs = []
+        for part in np.array_split(positions, math.ceil(len(positions) / batch_size)):
+            tokens = (store.take(part).to(self.mean.device) - self.mean) / self.scale
+            each = self.head(tokens.unflatten(1, (store.views, -1)).flatten(0, 1))
+            if store.views > 1 and self.target.task == CLASSIFY:
+                each = each.softmax(dim=1)
+            outputs.append(each.unflatten(0, (-1, store.views)).mean(dim=1).cpu())
         return self.target.decode(torch.cat(outputs))
 
 
@@ -154,7 +158,8 @@ def fit_attentive(
     """Fits a probe.
 
     All pairs of learning rate and weight decay are trained at once on four fifths of the training samples; the one with the
-    best score on the last fifth (the smaller mean loss of equals) is trained again on all.
+    best score on the last fifth (the smaller mean loss of equals) is trained again on all. Where samples have several views, the
+    middle ones train.
 
     Args:
         store: tokens.
@@ -240,7 +245,7 @@ def _moments(store: TokenStore, positions: np.ndarray, batch_size: int) -> tuple
     count, means = 0, []
     total = squares = torch.zeros(store.width, dtype=torch.float64)
     for part in np.array_split(positions, math.ceil(len(positions) / batch_size)):
-        tokens = store.take(part).double()
+        tokens = store.middle(part).double()
         count += tokens.shape[0] * tokens.shape[1]
         total = total + tokens.sum(dim=(0, 1))
         squares = squares + tokens.square().sum(dim=(0, 1))
@@ -253,7 +258,7 @@ def _moments(store: TokenStore, positions: np.ndarray, batch_size: int) -> tuple
 
 
 def _standard(store: TokenStore, positions: np.ndarray, mean: Tensor, scale: Tensor) -> Tensor:
-    return (store.take(positions).to(mean.device) - mean) / scale
+    return (store.middle(positions).to(mean.device) - mean) / scale
 
 
 def _held_out(labels: Labels, target: Target, seed: int) -> np.ndarray:

@@ -76,7 +76,7 @@ def read(
             for seed in _turns(kind, seeds)
         }
         stores = {
-            key: TokenStore(sum(map(len, sets)), tokens)
+            key: TokenStore(sum(map(len, sets)), tokens, sets[0].views)
             for key, method in methods.items()
             if method is not None and tokens is not None
         }

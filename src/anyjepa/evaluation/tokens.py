@@ -40,10 +40,11 @@ class TokenStore:
     Args:
         capacity: samples that may be added.
         budget: memory to take from.
+        views: views of each sample, whose tokens follow each other; see :meth:`middle`.
     """
 
-    def __init__(self, capacity: int, budget: TokenBudget) -> None:
-        self._capacity, self._budget = capacity, budget
+    def __init__(self, capacity: int, budget: TokenBudget, views: int = 1) -> None:
+        self._capacity, self._budget, self.views = capacity, budget, views
         self._data: np.ndarray | None = None
         self._size = 0
 
@@ -77,6 +78,13 @@ class TokenStore:
         """Tokens of these samples, numbered in the order they were added."""
         assert self._data is not None
         return torch.from_numpy(self._data[positions]).float()
+
+    def middle(self, positions: np.ndarray) -> Float[Tensor, "B M D"]:
+        """Tokens of the middle view of each of these samples: of the whole sample where there is one view."""
+        assert self._data is not None
+        each = self._data.shape[1] // self.views
+        start = self.views // 2 * each
+        return torch.from_numpy(self._data[positions, start : start + each]).float()
 
     def _room(self, shape: tuple[int, ...]) -> np.ndarray:
         size = 2 * int(np.prod(shape, dtype=np.int64))

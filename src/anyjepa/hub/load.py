@@ -11,8 +11,11 @@ from anyjepa.config import from_dict
 from anyjepa.contract import Method
 from anyjepa.data import ImageConfig
 from anyjepa.data.modalities import modality
+from anyjepa.data.video_config import VideoConfig
 from anyjepa.errors import CheckpointError, ConfigError, MissingExtraError
 from anyjepa.hub.official import load_official
+from anyjepa.hub.official_files import read_checkpoint
+from anyjepa.hub.official_video import is_video, load_official_video
 from anyjepa.hub.read import Loaded, read_directory
 from anyjepa.hub.write import CONFIG
 from anyjepa.registry import entry
@@ -29,8 +32,9 @@ def load(source: str | Path, *, revision: str | None = None, **fields: Any) -> M
 
     Args:
         source: a run directory or one of its checkpoints; a directory written by ``anyjepa export --to anyjepa``, ``hf`` or
-            ``timm``, or by transformers for an ``IJepaModel``; an official I-JEPA file (``.pth.tar``); or a name on the
-            Hugging Face hub, such as ``"facebook/ijepa_vith14_1k"``, of which only JSON and safetensors are fetched.
+            ``timm``, or by transformers for an ``IJepaModel``; an official file of I-JEPA, V-JEPA or V-JEPA 2 (``.pth.tar``,
+            ``.pt``); or a name on the Hugging Face hub, such as ``"facebook/ijepa_vith14_1k"``, of which only JSON and
+            safetensors are fetched.
         revision: branch, tag or commit on the hub; None: the main branch.
         **fields: config fields for weights that another library wrote, e.g. ``heads=3`` where they do not tell it.
 
@@ -61,8 +65,12 @@ def read(source: str | Path, *, revision: str | None = None, **fields: Any) -> L
 
 def _file(path: Path, fields: Mapping[str, Any]) -> Loaded:
     if path.name.endswith(_OFFICIAL):
-        method = load_official(path, **fields)
-        return Loaded(method, True, ImageConfig(), _OFFICIAL_LICENCE)
+        content = read_checkpoint(path, ("encoder", "predictor"), "an official checkpoint")
+        if isinstance(content["encoder"], Mapping) and is_video(content):
+            method = load_official_video(path, **fields)
+            first = method.config.positions == "sincos"
+            return Loaded(method, True, VideoConfig(), _OFFICIAL_LICENCE if first else "mit")
+        return Loaded(load_official(path, **fields), True, ImageConfig(), _OFFICIAL_LICENCE)
     if path.suffix == ".safetensors":
         raise CheckpointError(f"{path}: name the directory, which also holds {CONFIG}")
     if path.suffix in _PROGRAMS:

@@ -67,7 +67,8 @@ def patches(theirs: str) -> tuple[Rule, ...]:
     )
 
 
-def _official_blocks(theirs: str) -> tuple[Rule, ...]:
+def official_blocks(theirs: str) -> tuple[Rule, ...]:
+    """The transformer blocks of the official I-JEPA and V-JEPA code."""
     parts = ("norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2")
     return tuple(rule for part in parts for rule in affine(f"blocks.*.{part}", f"{theirs}.*.{part}"))
 
@@ -77,7 +78,7 @@ OFFICIAL_ENCODER = NameMap(
     (
         *patches("patch_embed.proj"),
         Rule("positions.table", ("pos_embed",), "table"),
-        *_official_blocks("blocks"),
+        *official_blocks("blocks"),
         *affine("norm", "norm"),
     ),
 )
@@ -92,7 +93,7 @@ OFFICIAL_PREDICTOR = NameMap(
         *affine("embed", "predictor_embed"),
         Rule("mask_token", ("mask_token",)),
         Rule("positions", ("predictor_pos_embed",), "table"),
-        *_official_blocks("predictor_blocks"),
+        *official_blocks("predictor_blocks"),
         *affine("norm", "predictor_norm"),
         *affine("proj", "predictor_proj"),
     ),

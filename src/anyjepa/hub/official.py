@@ -7,19 +7,16 @@ holds the optimizer state, which is not read. The released weights are under CC 
 from __future__ import annotations
 
 import logging
-import re
-import zipfile
-from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from anyjepa.contract import Method
 from anyjepa.errors import CheckpointError
 from anyjepa.hub.names import OFFICIAL_ENCODER, OFFICIAL_PREDICTOR, NameMap, to_ours, to_theirs
+from anyjepa.hub.official_files import read_checkpoint, tensors_of
 from anyjepa.hub.parts import CONTEXT, PREDICTOR, TARGET, put_together, take_apart
 from anyjepa.hub.write import write_archive
 
@@ -30,7 +27,6 @@ _PARTS: dict[str, tuple[str, NameMap]] = {
     "predictor": (PREDICTOR, OFFICIAL_PREDICTOR),
     "target_encoder": (TARGET, OFFICIAL_ENCODER),
 }
-_WRAPPED = re.compile(r"^(?:module\.|_orig_mod\.)+")  # names of DistributedDataParallel and torch.compile
 
 
 def load_official(path: str | Path, *, image_size: tuple[int, int] | None = None, **fields: Any) -> Method:
@@ -50,9 +46,9 @@ def load_official(path: str | Path, *, image_size: tuple[int, int] | None = None
             and plain values: nothing is ever unpickled.
         ConfigError: a field is invalid.
     """
-    content = _read(Path(path))
+    content = read_checkpoint(Path(path), tuple(_PARTS), "an official I-JEPA checkpoint")
     _warn_licence()
-    stored = {part: _unwrapped(content[part], f"{path}: {part}") for part in _PARTS}
+    stored = {part: tensors_of(content[part], f"{path}: {part}") for part in _PARTS}
     kernel = stored["encoder"].get("patch_embed.proj.weight")
     try:
         parts = {ours: to_ours(table, stored[part]) for part, (ours, table) in _PARTS.items()}
@@ -78,40 +74,6 @@ def save_official(method: Method, path: str | Path) -> None:
     }
     content |= {"opt": {}, "scaler": None, "epoch": 0}
     write_archive(Path(path), lambda archive: torch.save(content, archive))
-
-
-def _read(path: Path) -> Mapping[str, Any]:
-    if not path.is_file():
-        raise CheckpointError(f"{path} is not there: expected an official I-JEPA checkpoint file")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except Exception as error:  # a damaged file can make the reader fail in any way
-        refused = re.search(r"GLOBAL ([\w.]+)", str(error))
-        found = (
-            f"it names the Python object {refused[1]}"
-            if refused
-            else f"reading it gave {type(error).__name__}"
-        )
-        raise CheckpointError(
-            f"{path} is not a torch file of tensors and plain values: {found}. Nothing is ever unpickled"
-        ) from None
-    if not isinstance(content, Mapping):
-        raise CheckpointError(
-            f"{path} must hold the parts {', '.join(_PARTS)}, it holds {type(content).__name__}"
-        )
-    if missing := [part for part in _PARTS if part not in content]:
-        keys = [str(key) for key in content]
-        raise CheckpointError(
-            f"{path} has no {' and no '.join(missing)}: expected an official training checkpoint with "
-            f"{', '.join(_PARTS)}, got {', '.join(keys[:5])}{', ...' if len(keys) > 5 else ''}"
-        )
-    return content
-
-
-def _unwrapped(tensors: Any, where: str) -> dict[str, Tensor]:
-    if not isinstance(tensors, Mapping) or not all(isinstance(t, Tensor) for t in tensors.values()):
-        raise CheckpointError(f"{where} must be a dictionary of tensors")
-    return {_WRAPPED.sub("", str(name)): tensor for name, tensor in tensors.items()}
 
 
 @cache

@@ -116,7 +116,7 @@ def to_vjepa2(method: Method, encoder: Literal["target", "context"] = "target") 
     """
     transformers = _transformers()
     c = method.config
-    if method.name != "vjepa" or c.positions != "rotary_tiled" or c.levels or c.context_loss:
+    if method.name != "vjepa" or c.positions != "rotary_tiled" or c.levels or c.context_loss or c.rotary_span:
         raise ConfigError(
             "VJEPA2Model holds V-JEPA with positions=rotary_tiled, no levels and no context loss"
         )

@@ -76,6 +76,9 @@ class VJEPAConfig:
     positions: Literal["sincos", "rotary", "rotary_tiled"] = "sincos"
     """Positions of encoder and predictor: fixed 3-D sin-cos (V-JEPA), rotary over time, row, column (V-JEPA 2.1), or rotary with
     the slip of the released V-JEPA 2 models."""
+    rotary_span: float | None = None
+    """Rotary positions of the encoder stretch rows and columns to 0..this, whatever their number (V-JEPA 2.1: 15); None: they are
+    counted."""
     predictor_width: int | None = None
     """Width of the predictor (384 in the papers)."""
     predictor_depth: int | None = None
@@ -86,6 +89,9 @@ class VJEPAConfig:
     """One mask token for each kind of mask, as in V-JEPA, or one for both: V-JEPA 2 counts otherwise and trains one only."""
     depth_rescale: bool = False
     """Divide output projections by sqrt(2 l) at the start: V-JEPA 2 does, the factory of V-JEPA undoes it."""
+    patch_std: float | None = None
+    """Standard deviation of the initial tubelet projection. None: 0.02 * sqrt(1536 / values), the official 0.02 for 2x16x16
+    colour tubelets and tokens of the same size for smaller ones."""
     short_range: TubeMaskConfig = field(default_factory=TubeMaskConfig)
     """The masks of many small blocks."""
     long_range: TubeMaskConfig = field(
@@ -131,6 +137,10 @@ class VJEPAConfig:
                 f"context_loss must not be negative and context_loss_from must ascend, got {self.context_loss} and "
                 f"{self.context_loss_from}"
             )
+        if self.rotary_span is not None and (self.rotary_span <= 0 or self.positions == "sincos"):
+            raise ConfigError(
+                f"rotary_span must be positive and needs rotary positions, got {self.rotary_span} with {self.positions}"
+            )
         check_regularizer(self.regularizer, self.target)
 
     @property
@@ -161,7 +171,12 @@ class VJEPAConfig:
             channels=self.channels or shape[0],
             patch_size=self.patch_size or _patch_for(side),
         )
-        filled = replace(filled, predictor_heads=self.predictor_heads or filled.heads)
+        values = filled.channels * self.tubelet * filled.patch_size**2
+        filled = replace(
+            filled,
+            predictor_heads=self.predictor_heads or filled.heads,
+            patch_std=self.patch_std or 0.02 * math.sqrt(1536 / values),
+        )
         check_width(filled.dim, filled.heads, "dim")
         check_width(filled.predictor_width, filled.predictor_heads, "predictor_width")
         layout = patch_layout((filled.frames, *side), (self.tubelet, filled.patch_size, filled.patch_size))
@@ -240,6 +255,7 @@ class VJEPA(Predictive):
             mlp_ratio=c.mlp_ratio,
             positions=c.positions,
             levels=c.levels,
+            span=c.rotary_span,
         )
         self.predictor = Predictor(
             tokenizer.layout,
@@ -253,10 +269,8 @@ class VJEPA(Predictive):
             sees=c.context_loss > 0,
         )
         initialise(self, depth_rescale=c.depth_rescale)
-        # As PyTorch starts the official convolution.
-        bound = 1 / math.sqrt(tokenizer.proj.weight.shape[1])
-        for weight in (tokenizer.proj.weight, tokenizer.proj.bias):
-            nn.init.uniform_(weight, -bound, bound)
+        tokenizer.initialise(c.patch_std)
+        nn.init.zeros_(self.predictor.mask_token)
 
     @property
     def layout(self) -> Layout:
@@ -352,15 +366,16 @@ class VJEPA(Predictive):
         """Representation of whole clips by the ``"target"`` (default) or the ``"context"`` encoder.
 
         Args:
-            x: clips (B, C, T, H, W); several clips of each video (B, S, C, T, H, W), whose tokens follow each other; or images
-                (B, C, H, W), which stand still for a whole clip.
+            x: clips (B, C, T, H, W); several clips of each video (B, S, C, T, H, W), or several views of these (B, V, S, C, T, H,
+                W), whose tokens follow each other; or images (B, C, H, W), which stand still for a whole clip.
             encoder, layer: which encoder, and which of its blocks.
         """
         module = self.encoder_module(encoder)
         if x.ndim == 4:
             x = x.unsqueeze(2).expand(-1, -1, self.config.frames, -1, -1)
-        clips = x.shape[1] if x.ndim == 6 else 1
-        x = x.flatten(0, 1) if x.ndim == 6 else x
+        before = x.shape[: x.ndim - 4]
+        clips = before[1:].numel()
+        x = x.flatten(0, x.ndim - 5)
         self.check(x)
         tokens = module(self.context_encoder.tokenizer.cut(x), layer=layer)
         tokens = tokens.unflatten(0, (-1, clips)).flatten(1, 2)

@@ -83,14 +83,20 @@ class Positions(nn.Module):
         return tokens + (self.table if keep is None else self.table[keep])
 
 
-def rotary_table(grid: Sequence[int], head_dim: int, base: float = 10000.0, tiled: bool = False) -> Rotary:
+def rotary_table(
+    grid: Sequence[int], head_dim: int, base: float = 10000.0, tiled: bool = False, span: float | None = None
+) -> Rotary:
     """Cosines and sines (N, d) of rotary positions; each axis rotates an equal, even share of the head's channels.
 
     Source: RoFormer (arXiv 2104.09864), per axis as in V-JEPA 2 (arXiv 2506.09985). d = axes * share <= head_dim; the
     remaining channels are not rotated. ``tiled`` is the slip of the released V-JEPA 2 models: the frequencies of an axis are laid
-    out twice in a row instead of twice each, so the two channels of a pair turn by different angles.
+    out twice in a row instead of twice each, so the two channels of a pair turn by different angles. ``span`` stretches rows and
+    columns, the last two axes, to 0..span, whatever their number (V-JEPA 2.1, arXiv 2603.14482: 15).
     """
     axes = _coordinates(grid)
+    if span is not None:
+        stretch = [1.0] * (len(grid) - 2) + [span / max(1, n - 1) for n in grid[-2:]]
+        axes = [axis * each for axis, each in zip(axes, stretch, strict=True)]
     share = 2 * (head_dim // len(axes) // 2)
     frequencies = base ** (-np.arange(share // 2) / (share / 2))
     doubled = np.tile(frequencies, 2) if tiled else np.repeat(frequencies, 2)

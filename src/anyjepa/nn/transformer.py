@@ -119,6 +119,7 @@ class Encoder(nn.Module):
         drop_path: rate of the last block; grows linearly from 0 over depth.
         qkv_bias, bias, norm_bias: biases of the query, key and value projection, of the other linear layers of the blocks,
             and of the norms.
+        span: rotary positions of rows and columns are stretched to 0..span; None: they are counted.
     """
 
     positions: Any
@@ -140,10 +141,11 @@ class Encoder(nn.Module):
         qkv_bias: bool = True,
         bias: bool = True,
         norm_bias: bool = True,
+        span: float | None = None,
     ) -> None:
         super().__init__()
         grid = tokenizer.layout.grid
-        self.tokenizer = tokenizer
+        self.tokenizer, self.span = tokenizer, span
         if isinstance(positions, str):
             positions = Positions(grid, dim, positions)
         self.positions = positions
@@ -242,7 +244,9 @@ class Encoder(nn.Module):
         first: Block = self.blocks[0]  # type: ignore[assignment]
         prefix = 0 if self.registers is None else self.registers.shape[0]
         tiled = self.positions.kind == "rotary_tiled"
-        cos, sin = rotary_table(grid, self.norm.weight.shape[0] // first.attn.heads, tiled=tiled)
+        cos, sin = rotary_table(
+            grid, self.norm.weight.shape[0] // first.attn.heads, tiled=tiled, span=self.span
+        )
         # Registers have no place: their angle is zero.
         return F.pad(cos, (0, 0, prefix, 0), value=1.0), F.pad(sin, (0, 0, prefix, 0))
 
