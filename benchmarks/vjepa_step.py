@@ -13,10 +13,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-import multiprocessing
-import statistics
 import sys
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import report
+from turns import Program, add_options, take_turns
 
 STEPS, WARMUP = 10_000, 1_333
 """Length of the schedules, not of the benchmark."""
@@ -177,95 +175,29 @@ def draw_masks(setting: Setting, options: argparse.Namespace) -> list[tuple[list
     collator = MaskCollator(
         kinds, crop_size=(setting.image, setting.image), num_frames=setting.frames, patch_size=16, tubelet_size=2
     )  # fmt: skip
-    drawn = []
-    for _ in range(options.warmup + options.pairs):
-        _, context, targets = collator([torch.zeros(1)] * setting.batch)
-        drawn.append((context, targets))
-    return drawn
+    # One more for the profile.
+    return [collator([torch.zeros(1)] * setting.batch)[1:] for _ in range(options.warmup + options.pairs + 1)]
 
 
-def work(connection: Any, program: str, options: argparse.Namespace) -> None:
-    """A process: holds one program, and runs the step it is asked for. Answers (seconds, loss), or a profile."""
-    if program == "anyjepa":
-        from anyjepa.training.allocator import tune_allocator
-
-        tune_allocator()
-    torch.set_num_threads(options.threads)
+def make(program: str, options: argparse.Namespace) -> Program:
+    """A program, and what it is given."""
     logging.disable(logging.CRITICAL)
     sys.path.insert(0, options.official)
     setting = SETTINGS[options.setting]
     official = Official(setting, options)
     held: Any = official if program == "official" else Ours(setting, official)
     drawn = draw_masks(setting, options)
-    connection.send(
-        [([len(c[0]) for c in context], [len(t[0]) for t in targets]) for context, targets in drawn]
-    )
-    while (request := connection.recv()) is not None:
-        i, profiled = request
+
+    def inputs(i: int) -> tuple[Tensor, list[Tensor], list[Tensor]]:
         draws = torch.Generator().manual_seed(options.seed + i)
         clips = torch.randn(setting.batch, 3, setting.frames, setting.image, setting.image, generator=draws)
-        if profiled:
-            connection.send(profile(held.step, clips, *drawn[i]))
-            continue
-        clock = time.process_time if options.clock == "cpu" else time.perf_counter
-        start = clock()
-        loss = held.step(clips, *drawn[i])
-        connection.send((clock() - start, loss))
+        return clips, *drawn[i]
+
+    return Program(held.step, inputs, _tokens)
 
 
-def profile(step: Any, *inputs: Any) -> dict[str, float]:
-    """Share of the time of one step that each operator takes itself, in percent, the largest ones."""
-    with torch.profiler.profile() as found:
-        step(*inputs)
-    spent = {event.key: event.self_cpu_time_total for event in found.key_averages()}
-    total = sum(spent.values())
-    return {name: round(100 * spent[name] / total, 1) for name in sorted(spent, key=lambda n: -spent[n])[:12]}
-
-
-def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """All figures of one setting."""
-    spawn = multiprocessing.get_context("spawn")
-    programs, pipes = ("official", "anyjepa"), {}
-    for program in programs:
-        here, there = spawn.Pipe()
-        spawn.Process(target=work, args=(there, program, options), daemon=True).start()
-        # Or a process that dies would be waited for for ever.
-        there.close()
-        pipes[program], lengths = here, here.recv()
-    seconds: dict[str, list[float]] = {program: [] for program in programs}
-    losses: dict[str, list[float]] = {program: [] for program in programs}
-    total = options.warmup + options.pairs
-    for i in range(total):
-        for program in sorted(programs, reverse=bool(i % 2)):
-            pipes[program].send((i, False))
-            spent, loss = pipes[program].recv()
-            seconds[program].append(spent)
-            losses[program].append(loss)
-        print(i, {program: round(values[-1], 3) for program, values in seconds.items()}, flush=True)
-    apart = [abs(a - b) for a, b in zip(losses["official"], losses["anyjepa"], strict=True)]
-    assert apart[0] < 1e-5, f"the losses of the first step differ by {apart[0]}"
-    profiles = {}
-    for program in programs:
-        pipes[program].send((total - 1, True))
-        profiles[program] = pipes[program].recv()
-        pipes[program].send(None)
-    timed = {program: values[options.warmup :] for program, values in seconds.items()}
-    ratios = sorted(a / b for a, b in zip(timed["official"], timed["anyjepa"], strict=True))
-    return {
-        "setting": asdict(SETTINGS[options.setting]),
-        "tokens of contexts and targets, first step": lengths[0],
-        "official / anyjepa": {
-            "median": round(statistics.median(ratios), 3),
-            "quartiles": [round(q, 3) for q in statistics.quantiles(ratios, n=4)[::2]],
-            "pairs": len(ratios),
-        },
-        "milliseconds": {
-            program: {"median": round(statistics.median(v) * 1e3, 1), "best": round(min(v) * 1e3, 1)}
-            for program, v in timed.items()
-        },
-        "largest difference of losses": max(apart),
-        "profile of one step, %": profiles,
-    }
+def _tokens(clips: Tensor, context: list[Tensor], targets: list[Tensor]) -> list[list[int]]:
+    return [[len(part[0]) for part in some] for some in (context, targets)]
 
 
 def main() -> None:
@@ -275,26 +207,23 @@ def main() -> None:
     )
     parser.add_argument("--official", required=True, help="checkout of facebookresearch/jepa (CC BY-NC 4.0)")
     parser.add_argument("--setting", choices=SETTINGS, default="tiny-112")
-    parser.add_argument("--pairs", type=int, default=8)
-    parser.add_argument("--warmup", type=int, default=2, help="untimed pairs before")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument(
-        "--clock", choices=("wall", "cpu"), default="wall", help="cpu: processor time, with --threads 1"
-    )
+    add_options(parser, pairs=8)
     parser.add_argument("--with-logs", action="store_true", help="time the official logs of a step too")
-    parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     if not (Path(options.official) / "app" / "vjepa").is_dir():
         sys.exit(
             f"--official {options.official}: no app/vjepa there; expected a checkout of facebookresearch/jepa"
         )
     options.official = str(Path(options.official).resolve())
-    torch.set_num_threads(options.threads)
-    result = measure(options)
-    run = {k: v for k, v in vars(options).items() if k != "official"}
-    name = f"vjepa_step-{options.setting}" + "-cputime" * (options.clock == "cpu")
-    report.write(name, report.machine() | {"run": run} | result)
-    print(result)
+    turns = take_turns(make, options)
+    figures = turns.figures()
+    apart = figures["largest difference of losses"]["first step"]
+    assert apart < 1e-5, f"the losses of the first step differ by {apart}"
+    facts = {
+        "setting": asdict(SETTINGS[options.setting]),
+        "tokens of contexts and targets, first step": turns.notes[0],
+    }
+    report.step(f"vjepa_step-{options.setting}", options, facts | figures)
 
 
 if __name__ == "__main__":
