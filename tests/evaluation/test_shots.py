@@ -39,7 +39,7 @@ def test_every_draw_has_labels_of_its_own(run, tmp_path, capsys):
     options = ["--shots", "2", "5", "--draws", "4", "--probes", "linear"]
     found = scored(run, tmp_path, *options)
     assert found["seeds"] == [0, 1, 2, 3]
-    raw = {row["labels"]: row["linear"] for row in found["rows"] if row["features"] == "raw"}
+    raw = {row["labels"]: row["scores"][0]["values"] for row in found["rows"] if row["features"] == "raw"}
     assert set(raw) == {20, 50} and all(len(values) == 4 for values in raw.values())
     assert len(set(raw[20])) > 1, "draws differ"
     assert np.mean(raw[50]) > np.mean(raw[20]), "more labels, better scores"
