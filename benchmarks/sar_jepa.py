@@ -51,7 +51,7 @@ SIDE, PATCH, BATCH, RATE = 64, 8, 32, 2e-3
 THRESHOLD = 0.8
 SHOTS, DRAWS = (10, 20, 40), 10
 SPECKLE = (4.0, 1.0)
-TUNED_SHOTS, TUNED_DRAWS = (40,), 2
+TUNED_DRAWS = 2
 TUNING = FinetuneConfig(
     lr=1e-3, layer_decay=1.0, weight_decay=5e-4, batch_size=50, epochs=10, min_steps=40, max_steps=50
 )
@@ -168,7 +168,7 @@ def tuned_scores(
     for looks in SPECKLE:
         inputs[f"speckle {looks:g}"] = opened(asked, test_speckle=looks).evaluation(test)
     found = []
-    for shots in TUNED_SHOTS:
+    for shots in asked.shots:
         scores: dict[str, list[float]] = {name: [] for name in inputs}
         for draw in range(TUNED_DRAWS):
             rows = pool[Budget(per_class=shots).choose(labels[pool], derive_seed(seed, "shots", draw))]
@@ -321,10 +321,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="splits of `split`")
     parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--shots", type=int, nargs="+", default=[40], help="labels per class of `finetune`")
     asked = parser.parse_args()
     key: dict[str, Any] = {"what": asked.what}
     if asked.what in ("pretrain", "finetune"):
         key |= {"arm": asked.arm, "seed": asked.seed, "steps": 0 if asked.arm == "scratch" else asked.steps}
+    if asked.what == "finetune":
+        key |= {"shots": asked.shots}
     rows = [json.loads(line) for line in asked.out.read_text().splitlines()] if asked.out.exists() else []
     if any(all(row.get(name) == value for name, value in key.items()) for row in rows):
         print(f"{key} is in {asked.out}")
