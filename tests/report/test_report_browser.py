@@ -62,7 +62,7 @@ def test_it_fits_and_everything_loads(shown):
 
 def test_its_links_lead_where_they_say(shown):
     targets = shown.evaluate("[...document.querySelectorAll('nav a')].map((a) => a.getAttribute('href'))")
-    assert len(targets) == 9
+    assert len(targets) == 10
     for target in (targets[1], targets[-2]):
         shown.locator(f"nav a[href='{target}']").click()
         shown.wait_for_function(

@@ -63,8 +63,9 @@ def test_a_run_that_masks_has_everything(ijepa_run, tmp_path):
     assert page.missing() == []
     assert_self_contained(page)
     assert_accessible(page)
-    # image, context, targets; image, error; image and four maps: of eight images. Six queries with twice five neighbours.
-    assert len(page.all("img")) == 8 * (3 + 2 + 5) + 6 * 11
+    # image, context, targets; image, error; image and four maps; one strip of groups: of eight images. Six queries with twice
+    # five neighbours.
+    assert len(page.all("img")) == 8 * (3 + 2 + 5 + 1) + 6 * 11
     assert "Too early to say" in page.text[""] and "4 of 4" in page.text[""]
     assert "8 x 8 tokens" in page.text["masks"] and "same class" in page.text["neighbours"]
     assert f"anyjepa probe {ijepa_run} --data LABELLED" in page.text["scores"]
@@ -76,7 +77,7 @@ def test_a_run_without_masks_says_so(lejepa_run, tmp_path):
     page = page_of(lejepa_run, "digits:test", tmp_path / "page.html")
     assert page.sections == SECTIONS and page.missing() == ["masks", "errors"]
     assert "no masks in its output" in page.text["masks"] and "digits:test" in page.text[""]
-    assert len(page.all("img")) == 8 * 5 + 6 * 11
+    assert len(page.all("img")) == 8 * (5 + 1) + 6 * 11
     assert_self_contained(page)
     assert_accessible(page)
 
