@@ -7,16 +7,15 @@ the states to come on other episodes better than the same encoder untrained; wit
 import numpy as np
 import pytest
 import torch
+from learning import learn
 
 from anyjepa import create
-from anyjepa.contract import Batch
 from anyjepa.data.episodes_config import EpisodesConfig
 from anyjepa.data.loader import step_indices
 from anyjepa.data.modalities import modality
 from anyjepa.evaluation.future import FutureConfig, fit_future, moments, split_episodes, token_reader
 from anyjepa.methods.act_jepa import ACTJEPAConfig
 from anyjepa.schedules import OptimConfig
-from anyjepa.training.optimizer import build_optimizer, set_schedules
 
 STEPS, BATCH, LENGTH, SIDE = 500, 32, 10, 16
 PROBE = FutureConfig(steps=100, batch_size=64, depth=1, heads=2, ratio=2, dropout=0.0, lr=2e-3, frames=700)
@@ -78,17 +77,13 @@ def trained(data, **fields):
         ema=(0.98, 1.0), optim=optim, **fields,
     )  # fmt: skip
     method = create("act-jepa", config.fit(data.shape))
-    optimizer = build_optimizer(method)
     rows, _ = split_episodes(data.source.groups, 0.2, 0)
-    for step in range(STEPS):
-        set_schedules(optimizer, optim, step + 1)
+
+    def draw(step):
         index = rows[step_indices(0, step, BATCH, len(rows))]
-        loss = method(Batch(data.sequences(index), torch.from_numpy(index), step=step)).loss
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(method.parameters(), 1.0)
-        optimizer.step()
-        method.after_step(step)
+        return data.sequences(index), index
+
+    learn(method, draw)
     return method
 
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from learning import alike, learn
 
 from anyjepa import Batch, create
 from anyjepa.contract import Masks
 from anyjepa.data import ImageConfig, ImageDataset
 from anyjepa.objectives.neighbours import NeighbourConfig, gather_neighbours, most_similar, neighbour_table
-from anyjepa.training.optimizer import build_optimizer, set_schedules
 
 pytestmark = pytest.mark.quality
 STEPS, BATCH, SEEDS = 150, 32, (0, 1)
@@ -48,15 +48,13 @@ def fresh(seed):
 
 
 def trained(method, images, seed):
-    optimizer, draws = build_optimizer(method), np.random.default_rng(seed)
-    for step in range(STEPS):
-        set_schedules(optimizer, method.optim, step + 1)
-        rows = torch.from_numpy(draws.integers(0, len(images), BATCH))
-        loss = method(Batch(images[rows], rows, step, seed)).loss
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        method.after_step(step)
+    draws = np.random.default_rng(seed)
+
+    def draw(step):
+        rows = draws.integers(0, len(images), BATCH)
+        return images[rows], rows
+
+    learn(method, draw, seed)
     return method
 
 
@@ -67,8 +65,7 @@ def knowledge(method, images):
     seen = torch.tensor(sorted(set(range(64)) - set(hidden.tolist())))
     masks = Masks(seen.expand(len(images), -1), hidden.expand(len(images), 1, -1))
     output = method.eval()(Batch(images, torch.arange(len(images)), 0, 0), masks)
-    guess, truth = ((part - part.mean(0)).flatten() for part in (output.predicted, output.target))
-    return float((guess @ truth) / (guess.norm() * truth.norm()))
+    return alike(*(part - part.mean(0) for part in (output.predicted, output.target)))
 
 
 def test_predictions_know_their_photograph(photographs):

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from learning import learn
 
 from anyjepa import Batch, create
 from anyjepa.data.modalities import modality
 from anyjepa.data.near_duplicates import closest, near_duplicates, thumbnails
 from anyjepa.data.radar import RadarConfig, RadarDataset
-from anyjepa.training.optimizer import build_optimizer, set_schedules
 
 CHIPS = Path(os.environ.get("ANYJEPA_DATA", "../shared/data")) / "sar-acd" / "images.tar"
 pytestmark = pytest.mark.skipif(not CHIPS.is_file(), reason=f"needs SAR-ACD at {CHIPS}: set ANYJEPA_DATA")
@@ -64,15 +64,13 @@ def test_windows_tell_what_they_hide(chips):
         features={"radii": [2, 4]},
         optim={"steps": STEPS, "lr": 3e-3},
     )
-    optimizer = build_optimizer(method)
     draws = np.random.default_rng(0)
-    for step in range(STEPS):
+
+    def draw(step):
         rows = draws.choice(pool, BATCH, replace=False)
-        set_schedules(optimizer, method.optim, step + 1)
-        loss = method(Batch(dataset.draw(step, rows, 0), torch.from_numpy(rows), step)).loss
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        return dataset.draw(step, rows, 0), rows
+
+    learn(method, draw)
     method.eval()
     rows = test[:: len(test) // 200]
     batch = Batch(dataset.evaluation(rows), torch.from_numpy(rows), STEPS)

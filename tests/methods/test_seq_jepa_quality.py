@@ -5,16 +5,14 @@ to the representations is in docs/seq-jepa.md.
 """
 
 import numpy as np
-import torch
+from learning import learn
 
-from anyjepa.contract import Batch
 from anyjepa.data.modalities import modality
 from anyjepa.data.views_config import ViewsConfig
 from anyjepa.data.views_dataset import ViewsDataset
 from anyjepa.evaluation.sequence_features import part
 from anyjepa.methods.seq_jepa import SeqJEPA, SeqJEPAConfig
 from anyjepa.schedules import OptimConfig
-from anyjepa.training.optimizer import build_optimizer, set_schedules
 
 STEPS, BATCH, OBJECTS = 200, 64, 3
 OPTIM = OptimConfig(
@@ -55,17 +53,13 @@ def loss_of(path, chance, seed):
             optim=OPTIM,
         )
     )
-    optimizer, draws, losses = build_optimizer(method), np.random.default_rng(seed), []
-    for step in range(STEPS):
+    draws = np.random.default_rng(seed)
+
+    def draw(step):
         index = draws.integers(0, len(train.dataset), BATCH)
-        set_schedules(optimizer, method.optim, step + 1)
-        batch = Batch(train.dataset.draw(step, index, seed), torch.from_numpy(index), step, seed)
-        loss = method(batch).loss
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        method.after_step(step)
-        losses.append(loss.item())
+        return train.dataset.draw(step, index, seed), index
+
+    losses = learn(method, draw, seed)
     return float(np.mean(losses[-20:]))
 
 

@@ -7,6 +7,7 @@ that knows the column alone has none of it.
 import numpy as np
 import pytest
 import torch
+from learning import alike, learn
 from torch import nn
 
 from anyjepa import Batch, create
@@ -14,7 +15,6 @@ from anyjepa.contract import Masks
 from anyjepa.data.modalities import modality
 from anyjepa.data.tables_config import TablesConfig
 from anyjepa.methods.tjepa import TJEPAConfig
-from anyjepa.training.optimizer import build_optimizer, set_schedules
 
 STEPS, BATCH = 400, 128
 LEAST = 0.2
@@ -50,15 +50,13 @@ def fresh(table, seed):
 
 
 def trained(method, rows, seed):
-    optimizer, draws = build_optimizer(method), torch.Generator().manual_seed(seed)
-    for step in range(STEPS):
-        set_schedules(optimizer, method.optim, step + 1)
+    draws = torch.Generator().manual_seed(seed)
+
+    def draw(step):
         index = torch.randint(len(rows), (BATCH,), generator=draws)
-        loss = method(Batch(rows[index], index, step, seed)).loss
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        method.after_step(step)
+        return rows[index], index
+
+    learn(method, draw, seed)
     return method
 
 
@@ -71,8 +69,7 @@ def knowledge(method, rows):
         seen = torch.tensor([c for c in range(d) if c != column])
         masks = Masks(seen.expand(len(rows), -1), torch.full((len(rows), 1, 1), column))
         output = method(Batch(rows, torch.arange(len(rows))), masks)
-        guess, truth = ((x - x.mean(0)).flatten() for x in (output.predicted, output.target))
-        found.append(float((guess @ truth) / (guess.norm() * truth.norm()).clamp(min=1e-9)))
+        found.append(alike(*(x - x.mean(0) for x in (output.predicted, output.target))))
     return float(np.mean(found))
 
 

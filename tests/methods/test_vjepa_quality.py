@@ -7,13 +7,13 @@ the mean over all hidden places. Each is compared in predictions and in targets.
 import numpy as np
 import pytest
 import torch
+from learning import alike, learn
 from torch import nn
 
-from anyjepa import Batch, create
+from anyjepa import create
 from anyjepa.contract import Masks
 from anyjepa.data.modalities import modality
 from anyjepa.data.views_config import ViewsConfig
-from anyjepa.training.optimizer import build_optimizer, set_schedules
 
 STEPS, BATCH, FRAMES, STRIDE = 200, 24, 8, 3
 TRAINED_ON = 15
@@ -62,15 +62,8 @@ def fresh(seed):
 
 
 def trained(method, views, seed):
-    optimizer, draws = build_optimizer(method), np.random.default_rng(seed)
-    for step in range(STEPS):
-        set_schedules(optimizer, method.optim, step + 1)
-        batch = Batch(clips(views, draws, BATCH), torch.arange(step * BATCH, (step + 1) * BATCH), step, seed)
-        loss = method(batch).loss
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        method.after_step(step)
+    draws = np.random.default_rng(seed)
+    learn(method, lambda step: (clips(views, draws, BATCH), range(step * BATCH, (step + 1) * BATCH)), seed)
     return method
 
 
@@ -91,11 +84,8 @@ def knowledge(method, views):
     context = method.context_encoder.read(patches, masks.context)
     parts = [method.predictor(context, masks.context, masks.targets, kind=0)[:, 0]]
     parts.append(method.encode(x).tokens.gather(1, masks.targets[:, 0, :, None].expand(-1, -1, 64)))
-    found = []
-    for own in (lambda p: p - p.mean(0), lambda p: p.mean(0) - p.mean((0, 1))):
-        guess, truth = (own(p).flatten() for p in parts)
-        found.append(float((guess @ truth) / (guess.norm() * truth.norm()).clamp(min=1e-9)))
-    return found
+    particular = (lambda p: p - p.mean(0), lambda p: p.mean(0) - p.mean((0, 1)))
+    return [alike(*map(own, parts)) for own in particular]
 
 
 class Moved(nn.Module):
