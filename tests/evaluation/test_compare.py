@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -253,7 +252,7 @@ def test_a_result_that_cannot_be_written_is_not_lost(runs, data, monkeypatch):
         raise OSError(28, "No space left on device")
 
     # The package gives its function the name of this module.
-    monkeypatch.setattr(sys.modules["anyjepa.evaluation.probe"], "write_whole", full)
+    monkeypatch.setattr("anyjepa.evaluation.keep.write_whole", full)
     with pytest.raises(DataError, match=r"No space left[\s\S]*kNN %"):
         probe(runs[0], data["train", "class"], baselines=())
 

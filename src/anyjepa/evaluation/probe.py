@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from anyjepa.errors import ConfigError, DataError, nearest
+from anyjepa.errors import ConfigError, nearest
 from anyjepa.evaluation.attentive import AttentiveConfig
 from anyjepa.evaluation.budgets import budgets
 from anyjepa.evaluation.finetune import FinetuneConfig
 from anyjepa.evaluation.fits import DEFAULT, Fits, Progress, check_probes
+from anyjepa.evaluation.keep import keep, places
 from anyjepa.evaluation.material import read as read_all
 from anyjepa.evaluation.result import RESULT, ProbeResult
 from anyjepa.evaluation.rows import score_rows
@@ -20,7 +21,6 @@ from anyjepa.evaluation.scoring import constant
 from anyjepa.evaluation.subjects import BASELINES, Subject, default_device, kinds
 from anyjepa.evaluation.task import CLASSIFY, REGRESS
 from anyjepa.evaluation.tokens import IN_MEMORY, TokenBudget
-from anyjepa.training.run_dir import write_whole
 
 ENCODERS = ("target", "context")
 
@@ -141,11 +141,7 @@ def probe(
         rows=scored,
         comparisons=comparisons,
     )
-    # Weights that are no directory here, such as a name on the hub, have no place of their own.
-    if len(runs) == 1 and Path(runs[0]).is_dir():
-        _write(Path(runs[0]) / RESULT, result)
-    if out is not None:
-        _write(Path(out), result)
+    keep(result, places(runs if len(runs) == 1 else [], RESULT, out))
     return result
 
 
@@ -168,11 +164,3 @@ def _statistics(kind: str, seeds: Sequence[int], comparisons: Sequence[object]) 
             "number (Holm). A run is one draw of pretraining: other pretraining seeds may differ by more"
         )
     return tuple(lines)
-
-
-def _write(file: Path, result: ProbeResult) -> None:
-    try:
-        write_whole(file, result.to_json())
-    except OSError as error:
-        # The work is done: what was found must not be lost with the file.
-        raise DataError(f"cannot write {file} ({error.strerror}); the result was:\n{result}") from error

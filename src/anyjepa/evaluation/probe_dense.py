@@ -22,11 +22,11 @@ from anyjepa.evaluation.dense import (
     token_reader,
 )
 from anyjepa.evaluation.features import untrained
+from anyjepa.evaluation.keep import keep, places
 from anyjepa.evaluation.propagation import PropagationConfig, clip_scores, propagate
 from anyjepa.evaluation.segmentation import Counts, fit_patches, patch_shares
 from anyjepa.evaluation.subjects import BASELINES, Subject, default_device
 from anyjepa.randomness import permutation
-from anyjepa.training.run_dir import write_whole
 
 RESULT = "probe-{task}.json"
 HELD = 0.2
@@ -265,7 +265,5 @@ def _done(
     out: str | Path | None,
 ) -> DenseResult:
     result = DenseResult(task, str(train), str(train if test is None else test), protocol, tuple(scores))
-    places = [Path(run) / RESULT.format(task=task) for run in runs if Path(run).is_dir()]
-    for file in [*places, *([Path(out)] if out else [])]:
-        write_whole(file, result.to_json())
+    keep(result, places(runs, RESULT.format(task=task), out))
     return result

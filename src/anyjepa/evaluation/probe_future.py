@@ -26,8 +26,8 @@ from anyjepa.evaluation.future import (
     state_reader,
     token_reader,
 )
+from anyjepa.evaluation.keep import keep, places
 from anyjepa.evaluation.subjects import Subject
-from anyjepa.training.run_dir import write_whole
 
 RESULT = "probe-{what}.json"
 Progress = Callable[[str, int, int], None]
@@ -143,9 +143,7 @@ def probe_future(
             if baselines and parts is not None:
                 rows.append(FutureRow(str(run), "still", seed, _still(*parts, what, episodes)))
     result = FutureResult(str(data if test is None else test), what, encoder, tuple(rows))
-    places = [Path(run) / RESULT.format(what=what) for run in runs if Path(run).is_dir()]
-    for file in [*places, *([Path(out)] if out else [])]:
-        write_whole(file, result.to_json())
+    keep(result, places(runs, RESULT.format(what=what), out))
     return result
 
 

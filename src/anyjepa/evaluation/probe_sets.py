@@ -12,9 +12,9 @@ import numpy as np
 
 from anyjepa.errors import DataError
 from anyjepa.evaluation.features import Reader, encoder_reader, extract, untrained
+from anyjepa.evaluation.keep import keep, places
 from anyjepa.evaluation.label_sets import person_split, probe_label_sets
 from anyjepa.evaluation.subjects import Subject, default_device
-from anyjepa.training.run_dir import write_whole
 
 RESULT = "probe-sets.json"
 SHOWN = 12
@@ -148,6 +148,5 @@ def probe_sets(
     result = SetsResult(
         str(data), source.label_names, split.source, sizes, subject.modality.unlearned, tuple(scores)
     )
-    for file in [*(Path(run) / RESULT for run in runs if Path(run).is_dir()), *([Path(out)] if out else [])]:
-        write_whole(file, result.to_json())
+    keep(result, places(runs, RESULT, out))
     return result

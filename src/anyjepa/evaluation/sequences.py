@@ -13,12 +13,12 @@ import numpy as np
 from anyjepa.data.views_dataset import ViewsDataset
 from anyjepa.errors import ConfigError, DataError, nearest
 from anyjepa.evaluation.features import untrained
+from anyjepa.evaluation.keep import keep, places
 from anyjepa.evaluation.regression import HEADS
 from anyjepa.evaluation.sequence_features import Part, part
 from anyjepa.evaluation.sequence_tasks import TASKS, Setting
 from anyjepa.evaluation.subjects import Subject, default_device
 from anyjepa.randomness import permutation
-from anyjepa.training.run_dir import write_whole
 
 RESULT = "probe-{task}.json"
 HELD = 0.25
@@ -185,9 +185,7 @@ def probe_sequences(
     result = SequenceResult(
         task, str(train), str(train if test is None else test), split, sizes, PROTOCOL[task], tuple(scores)
     )
-    places = [Path(run) / RESULT.format(task=task) for run in runs if Path(run).is_dir()]
-    for file in [*places, *([Path(out)] if out else [])]:
-        write_whole(file, result.to_json())
+    keep(result, places(runs, RESULT.format(task=task), out))
     return result
 
 

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from anyjepa.embedding.opened import choose_device
-from anyjepa.errors import ConfigError, DataError, nearest
+from anyjepa.errors import ConfigError, nearest
 from anyjepa.evaluation.budgets import budgets
+from anyjepa.evaluation.keep import keep, places
 from anyjepa.tabular.fitting import FitConfig
 from anyjepa.tabular.material import Progress, constant, read_material, task_of
 from anyjepa.tabular.result import ModelsResult
 from anyjepa.tabular.scoring import fit_all
 from anyjepa.tabular.settings import MODELS
-from anyjepa.training.run_dir import write_whole
 
 RESULT = "models.json"
 """File in the directory of the run."""
@@ -117,13 +117,7 @@ def compare(
         rows=rows,
         differences=differences,
     )
-    files = [Path(run) / RESULT] if Path(run).is_dir() else []
-    for file in files if out is None else [*files, Path(out)]:
-        try:
-            write_whole(file, result.to_json())
-        except OSError as error:
-            # The work is done: what was found must not be lost with the file.
-            raise DataError(f"cannot write {file} ({error.strerror}); the result was:\n{result}") from error
+    keep(result, places([run], RESULT, out))
     return result
 
 
